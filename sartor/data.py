@@ -1,0 +1,103 @@
+"""The parts of a data set and the promise that they do not leak. No torch: columns may be arrays or tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from sartor.errors import DataError
+
+Part = TypeVar("Part")
+
+
+class Sealed(Generic[Part]):
+    """The test part: nothing reads it until ``open`` is called, and each opening is counted.
+
+    Search, estimators and strategies are never given it; the step that tests finalists opens it once, on the record.
+    """
+
+    def __init__(self, make: Callable[[], Part]) -> None:
+        self._make = make
+        self.opened = 0
+
+    def open(self) -> Part:
+        self.opened += 1
+        return self._make()
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The parts of a data set.
+
+    Attributes:
+        train, validation: Whatever the task's learner and ``predict`` read (usually ``Rows``).
+        test: Sealed, or None when the task has none.
+        folds: Pairs (train, validation) for cross-validation, or empty.
+        ids: Part name -> integer ids (or group ids) of what it holds; ``check`` compares them.
+        fingerprint: Hash of the content and of the split, for the record.
+        notes: Counted warnings for the person: class imbalance, images skipped.
+    """
+
+    train: Any
+    validation: Any
+    test: Sealed[Any] | None = None
+    folds: Sequence[tuple[Any, Any]] = ()
+    ids: Mapping[str, np.ndarray] = field(default_factory=dict)
+    fingerprint: str = ""
+    notes: tuple[str, ...] = ()
+
+    def check(self) -> Splits:
+        """Returns itself when no id is in two parts.
+
+        Raises:
+            DataError: some ids are in two parts; the message names the parts and the first ids.
+        """
+        names = list(self.ids)
+        for i, first in enumerate(names):
+            for second in names[i + 1 :]:
+                both = np.intersect1d(self.ids[first], self.ids[second])
+                if len(both):
+                    raise DataError(
+                        f"{len(both)} ids are in both {first} and {second}, e.g. {both[:3].tolist()}: split by group"
+                    )
+        return self
+
+
+class Rows:
+    """Map-style rows: named columns of one length, numpy arrays or torch tensors.
+
+    A batch is a pure function of (seed, draw), so nothing has to be saved to resume.
+    """
+
+    def __init__(self, **columns: Any) -> None:
+        lengths = {name: len(column) for name, column in columns.items()}
+        if len(set(lengths.values())) != 1:
+            raise DataError(f"columns must have one length, got {lengths}")
+        self.columns = columns
+        self._length = next(iter(lengths.values()))
+        self._order: tuple[tuple[int, int], np.ndarray] | None = None
+
+    def __len__(self) -> int:
+        return self._length
+
+    def take(self, index: Any) -> dict[str, Any]:
+        """Returns the rows at ``index`` (integer array or slice), a dict of columns."""
+        return {name: column[index] for name, column in self.columns.items()}
+
+    def _permutation(self, seed: int, epoch: int) -> np.ndarray:
+        if self._order is None or self._order[0] != (seed, epoch):
+            self._order = ((seed, epoch), np.random.default_rng([seed, epoch]).permutation(self._length))
+        return self._order[1]
+
+    def index(self, size: int, seed: int, draw: int) -> np.ndarray:
+        """Returns the row numbers of batch ``draw``: every epoch its own permutation, the ragged end dropped."""
+        size = min(size, self._length)
+        per_epoch = self._length // size
+        epoch, k = divmod(draw, per_epoch)
+        return self._permutation(seed, epoch)[k * size : (k + 1) * size]
+
+    def batch(self, size: int, seed: int, draw: int) -> dict[str, Any]:
+        return self.take(self.index(size, seed, draw))

@@ -1,0 +1,134 @@
+"""The contract of a task: what a network is for. Subclass ``Task``, give data, space, loss and metrics."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from sartor.data import Splits
+from sartor.errors import InputError, near
+from sartor.goals import Direction
+from sartor.pictures import Picture
+from sartor.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from sartor.space import Architecture, Space
+    from sartor.training import Learner, Step
+
+Predictions = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of merit: a function of predictions, never of a network."""
+
+    function: Callable[[Predictions], float]
+    direction: Direction = "max"
+    unit: str = ""
+
+
+class Task:
+    """What the network is for, bound to its data.
+
+    A subclass gives ``data``, ``space``, ``metrics``, ``example_inputs``, ``predict`` and either ``loss`` (enough for
+    most) or ``learner``. Everything else has a default. A task is rebuilt in worker processes from its class, its
+    source and its options, so these must be importable and JSON-able.
+
+    Attributes:
+        Options: A frozen dataclass of annotated fields; the command line is made from it.
+        recipe: How its networks are trained; ``recipe.*`` choices of an architecture override fields.
+        metrics: Name -> metric; the first is primary.
+    """
+
+    @dataclass(frozen=True)
+    class Options:
+        """No options."""
+
+    recipe: Recipe = Recipe()
+    metrics: Mapping[str, Metric]
+    default_epochs: ClassVar[float] = 30.0
+
+    def __init__(self, source: str | None = None, **options: Any) -> None:
+        known = {field.name for field in dataclasses.fields(self.Options)}
+        for name in options:
+            if name not in known:
+                raise InputError(f"{type(self).__name__} has no option {name!r}{near(name, known)}")
+        self.source = source
+        self.options: Any = self.Options(**options)
+        self._space: Space | None = None
+
+    # --- what a subclass gives
+
+    def data(self) -> Splits:
+        """Returns the splits; the same for the same source and options, whoever asks."""
+        raise NotImplementedError
+
+    def space(self) -> Space:
+        """Returns the default search space; its ``network`` entry (or the whole) builds the network."""
+        raise NotImplementedError
+
+    def baseline(self) -> Architecture:
+        """Returns the hand-designed architecture that a search must beat; an element of ``space()``."""
+        raise NotImplementedError
+
+    def loss(self, network: nn.Module, batch: Any, step: Step) -> torch.Tensor:
+        """Returns a scalar to minimise."""
+        raise NotImplementedError
+
+    def predict(self, deployed: nn.Module, part: Any) -> Predictions:
+        """Returns all that metrics and pictures read, as numpy arrays; called once with the network in eval mode."""
+        raise NotImplementedError
+
+    def example_inputs(self, architecture: Architecture, batch_size: int = 1) -> tuple[torch.Tensor, ...]:
+        """Returns inputs of the deployed network with the shapes and dtypes it is used with."""
+        raise NotImplementedError
+
+    # --- defaults
+
+    def learner(self, architecture: Architecture) -> Learner:
+        """Returns all that learns or remembers beside the network; the default wraps ``loss``."""
+        from sartor.training import Learner
+
+        return Learner(self.loss)
+
+    def build(self, space: Space, architecture: Architecture) -> nn.Module:
+        """Returns the stand-alone network of an architecture of ``space`` (by default ``space()``)."""
+        built = space.build(architecture)
+        return built["network"] if isinstance(built, dict) else built
+
+    def deploy(self, network: nn.Module, architecture: Architecture) -> nn.Module:
+        """Returns what is exported, measured and evaluated: the network with its preprocessing."""
+        return network
+
+    def recipe_for(self, architecture: Architecture) -> Recipe:
+        """Returns the recipe with the architecture's own ``recipe.*`` choices put in."""
+        own = {key.removeprefix("recipe."): value for key, value in architecture.items() if key.startswith("recipe.")}
+        return dataclasses.replace(self.recipe, **own) if own else self.recipe
+
+    def describe(self) -> dict[str, Any]:
+        """Returns what an exported file must carry to be used: JSON-able (class names, preprocessing, input shape)."""
+        return {}
+
+    def show(self, predictions: Predictions) -> Sequence[Picture]:
+        """Returns pictures of the output for the report."""
+        return ()
+
+    @property
+    def primary(self) -> str:
+        return next(iter(self.metrics))
+
+    def reference(self) -> dict[str, Any]:
+        """Returns JSON from which ``from_reference`` makes an equal task in another process."""
+        kind = type(self)
+        return {
+            "class": f"{kind.__module__}:{kind.__qualname__}",
+            "source": self.source,
+            "options": dataclasses.asdict(self.options),
+        }
