@@ -100,8 +100,7 @@ class Task:
 
     def build(self, space: Space, architecture: Architecture) -> nn.Module:
         """Returns the stand-alone network of an architecture of ``space`` (by default ``space()``)."""
-        built = space.build(architecture)
-        return built["network"] if isinstance(built, dict) else built
+        return space.build(architecture)
 
     def deploy(self, network: nn.Module, architecture: Architecture) -> nn.Module:
         """Returns what is exported, measured and evaluated: the network with its preprocessing."""

@@ -1,0 +1,464 @@
+"""The main job: search, retrain the front from scratch, test once, export, report.
+
+Every step is recorded as it ends, so a killed search goes on where it was with ``resume=True``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sartor._environment import environment
+from sartor._finish import export_trial, finish_trial
+from sartor._progress import FinalistsChosen, Note, PhaseStarted, SearchDone, SearchProgress
+from sartor._start import Start, closest_message, epochs_within, feasible_start
+from sartor.data import Splits
+from sartor.engine import Engine, Problem
+from sartor.errors import BudgetError, InputError, MissingExtraError
+from sartor.front import Front
+from sartor.goals import Goals, Limit, default_goals
+from sartor.registry import find
+from sartor.runs import Record, RunInfo
+from sartor.space import Architecture, Space
+from sartor.strategies.listed import Listed
+from sartor.task import Task
+from sartor.trials import Fidelity, Proposal, Trial
+from sartor.units import parse_duration_s
+
+__all__ = ["export_trial", "load_task", "search"]
+
+SEARCH_SHARE = 0.65
+"""Share of a time budget after which no new trial is asked: the rest is for retraining, testing and export."""
+
+OnEvent = Callable[[Any], None]
+DEFAULT_STRATEGY = "evolution"
+DEFAULT_DEVICES = ("counts", "cpu")
+
+
+def load_task(name: str, source: str | None = None, **options: Any) -> Task:
+    """Returns the task of that name, e.g. ``load_task("images", "photos/", size=32)``.
+
+    Raises:
+        InputError: unknown task or option; the message names the nearest.
+    """
+    task: Task = find("tasks", name).load()(source, **options)
+    return task
+
+
+def search(
+    task: Task | str,
+    *,
+    limits: Sequence[str | Limit] = (),
+    budget: str | float | None = None,
+    trials: int | None = None,
+    strategy: str | None = None,
+    strategy_options: Mapping[str, Any] | None = None,
+    halving: bool = True,
+    objectives: Sequence[str] = (),
+    epochs: float | None = None,
+    finalists: int = 5,
+    seed: int = 0,
+    slots: int = 4,
+    workers: int | None = None,
+    device: str = "cpu",
+    devices: Sequence[str] = DEFAULT_DEVICES,
+    out: str | Path = "sartor-out",
+    resume: bool = False,
+    task_name: str | None = None,
+    command: str | None = None,
+    on_event: OnEvent | None = None,
+) -> Front:
+    """Searches architectures for a task within limits; returns the front of retrained, tested, exported networks.
+
+    Args:
+        task: A task, or the name of a built-in one on its bundled data.
+        limits: What must hold: ``"latency=1ms"``, ``"params=200k"``, ``"peak_memory=2MiB"``.
+        budget: Time to spend in all, ``"10m"`` or seconds. Either this or ``trials`` is needed.
+        trials: Number of evaluations of the search, promotions included.
+        strategy: Name of a search strategy.
+        strategy_options: Keyword arguments of the strategy.
+        halving: Wraps the strategy in asynchronous successive halving over epochs.
+        objectives: Costs to trade against the primary metric; by default the first limited one, else latency.
+        epochs: Length of a full training; by default from the size of the data and the budget.
+        finalists: How many architectures of the front are retrained from scratch and tested (the baseline besides).
+        seed: Same seed, same result, whatever the number of workers.
+        slots: Evaluations that the strategy may have outstanding; part of what makes a search repeatable.
+        workers: Worker processes, by default one a core; 0 runs everything in this process.
+        device: Where networks are trained: ``"cpu"`` or ``"cuda"``.
+        devices: Names of the device cost models.
+        out: Folder of results; holds the record of all runs made there.
+        resume: Goes on with the latest search in ``out``; refused when its configuration has changed.
+        task_name: How runs are called; by default the task's class in lower case.
+        command: The command line that reproduces this, for the report.
+        on_event: Called with the events of ``sartor._progress``.
+
+    Returns:
+        The front of the finalists. ``trial.metrics`` has the validation metrics and, as ``test.<name>``, those of the
+        test part, which was opened once.
+
+    Raises:
+        InputError: an argument cannot be used.
+        BudgetError: the budget allows no trial, or nothing meets the limits (the closest found is named).
+        RecordError: the record cannot be used or the configuration changed on resume.
+    """
+    say: OnEvent = on_event or (lambda event: None)
+    if isinstance(task, str):
+        task_name, task = task_name or task, load_task(task)
+    if budget is None and trials is None:
+        raise InputError("expected a budget such as 10m or a number of trials, got neither")
+    if trials is not None and trials < 1:
+        raise InputError(f"expected at least 1 trial, got {trials}")
+    if finalists < 1:
+        raise InputError(f"expected at least 1 finalist, got {finalists}")
+    if workers is not None and workers < 0:
+        raise InputError(f"expected a number of workers of at least 0, got {workers}")
+    budget_s = None if budget is None else parse_duration_s(budget)
+    parsed = [limit if isinstance(limit, Limit) else Limit.parse(limit) for limit in limits]
+    if len({limit.name for limit in parsed}) < len(parsed):
+        raise InputError(f"a figure is limited twice: {', '.join(map(str, parsed))}")
+    goals = default_goals(task.primary, task.metrics[task.primary].direction, parsed, objectives)
+    strategy_name = strategy or DEFAULT_STRATEGY
+    strategy_spec = find("strategies", strategy_name)
+    job = _Job(
+        task=task, name=task_name or type(task).__name__.lower(), goals=goals, space=task.space(), splits=task.data().check(),
+        device=device, devices=_devices_for(goals, devices), all_devices=tuple(devices), workers=_workers(workers), slots=slots, seed=seed,
+        finalists=finalists, strategy=strategy_name, strategy_options=dict(strategy_options or {}),
+        halving=halving and strategy_name != "asha", strategy_version=strategy_spec.version, say=say,
+    )
+    started = time.monotonic()
+    record = Record(Path(out))
+    try:
+        return _search(job, record, budget_s, trials, epochs, resume, command, started)
+    finally:
+        record.close()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """A search with everything resolved."""
+
+    task: Task
+    name: str
+    goals: Goals
+    space: Space
+    splits: Splits
+    device: str
+    devices: tuple[str, ...]
+    all_devices: tuple[str, ...]
+    workers: int
+    slots: int
+    seed: int
+    finalists: int
+    strategy: str
+    strategy_options: dict[str, Any]
+    halving: bool
+    strategy_version: int
+    say: OnEvent
+
+    def problem(self, fidelities: Sequence[Fidelity], *, final: bool) -> Problem:
+        return Problem(
+            task=self.task.reference(),
+            devices=tuple(find("devices", name).target for name in (self.all_devices if final else self.devices)),
+            estimator="sartor.estimators.training:Training",
+            estimator_options={"keep": final, "device": self.device},
+            fidelities=tuple(fidelities),
+            limits=self.goals.limits,
+        )
+
+    def config(self, fidelities: Sequence[Fidelity]) -> dict[str, Any]:
+        return {
+            "task": self.task.reference(),
+            "task_name": self.name,
+            "primary": self.goals.primary.name,
+            "direction": self.goals.primary.direction,
+            "objectives": [[o.name, o.direction] for o in self.goals.objectives],
+            "limits": [[limit.name, limit.bound] for limit in self.goals.limits],
+            "strategy": self.strategy,
+            "strategy_options": self.strategy_options,
+            "strategy_version": self.strategy_version,
+            "halving": self.halving,
+            "fidelities": [[f.amount, f.unit] for f in fidelities],
+            "devices": list(self.devices),
+            "train_on": self.device,
+            "space": self.space.fingerprint,
+            "space_text": str(self.space),
+            "data": self.splits.fingerprint,
+            "describe": self.task.describe(),
+            "recipe": dataclasses.asdict(self.task.recipe),
+            "finalists": self.finalists,
+            "seed": self.seed,
+            "slots": self.slots,
+        }
+
+
+def _workers(workers: int | None) -> int:
+    return (os.cpu_count() or 1) if workers is None else workers
+
+
+def _devices_for(goals: Goals, names: Sequence[str]) -> tuple[str, ...]:
+    """Returns the devices whose figures the goals need; the exact counts always, since they are all but free."""
+    wanted = {o.name for o in goals.objectives} | {limit.name for limit in goals.limits}
+    kept = []
+    for name in names:
+        figures = set(find("devices", name).load()().figures)
+        if name == "counts" or figures & wanted:
+            kept.append(name)
+        wanted -= figures
+    wanted -= {goals.primary.name}
+    if wanted:
+        raise InputError(f"no device gives {', '.join(sorted(wanted))}; devices: {', '.join(names)}")
+    return tuple(kept)
+
+
+def _rungs(epochs: float, halving: bool) -> tuple[Fidelity, ...]:
+    """Returns a ninth, a third and all of the epochs, or all of them alone."""
+    shares = (9.0, 3.0, 1.0) if halving else (1.0,)
+    return tuple(Fidelity(round(epochs / share, 4)) for share in shares)
+
+
+def _search(
+    job: _Job, record: Record, budget_s: float | None, trials: int | None, epochs: float | None, resume: bool, command: str | None, started: float
+) -> Front:
+    run, start = _open_run(job, record, budget_s, epochs, resume, command)
+    for note in job.splits.notes:
+        job.say(Note(note))
+    fidelities = tuple(Fidelity(amount, unit) for amount, unit in run.config["fidelities"])
+    deadline = None if budget_s is None else started + budget_s * SEARCH_SHARE - run.elapsed_s
+    job.say(PhaseStarted(run.id, f"{'going on with' if resume else 'searching'} {_count(job.space)} architectures by {job.strategy}"))
+    problem = job.problem(fidelities, final=False)
+    engine = Engine(record, problem, workers=job.workers, slots=job.slots)
+    found = engine.run(
+        run, _strategy(job, fidelities, start.architectures), max_trials=trials, deadline=deadline,
+        on_event=_Watch(job, run.id, trials, deadline),
+    )
+    _check_found(job, run, found, budget_s)
+    record.set_state(run.id, "complete")
+    final_run = _retrain(job, record, run, found, fidelities[-1], None if budget_s is None else started + budget_s)
+    return _conclude(job, record, run, final_run, started)
+
+
+def _count(space: Space) -> str:
+    try:
+        count = space.count()
+    except OverflowError:
+        return "very many"
+    return f"{count:,}" if count < 10**7 else f"{count:.2e}"
+
+
+def _strategy(job: _Job, fidelities: tuple[Fidelity, ...], initial: Sequence[Architecture]) -> Any:
+    kind = find("strategies", job.strategy).load()
+    if job.halving:
+        asha = find("strategies", "asha").load()
+        return asha(
+            job.space, job.goals, fidelities, seed=job.seed, sampler=job.strategy, sampler_options=job.strategy_options, initial=initial
+        )
+    return kind(job.space, job.goals, fidelities, seed=job.seed, initial=initial, **job.strategy_options)
+
+
+def _open_run(
+    job: _Job, record: Record, budget_s: float | None, epochs: float | None, resume: bool, command: str | None
+) -> tuple[RunInfo, Start]:
+    """Starts a new run or reopens the latest search of this task; nothing is written before all is known to be good."""
+    if resume:
+        searches = [run for run in record.runs() if run.kind == "search" and run.config.get("task_name") == job.name]
+        if not searches:
+            raise InputError(f"nothing to resume: {record.out} has no search of {job.name}; leave --resume out to start one")
+        run = searches[-1]
+        fidelities = (
+            tuple(Fidelity(amount, unit) for amount, unit in run.config["fidelities"]) if epochs is None else _rungs(epochs, job.halving)
+        )
+        start = Start([job.space.architecture(dict(value)) for value in run.config["initial"]])
+        config = {**job.config(fidelities), "initial": run.config["initial"], "command": run.config["command"]}
+        return record.resume_run(run.id, config), start
+    start = feasible_start(job.task, job.space, job.goals, [find("devices", name).load()() for name in job.devices], job.seed)
+    length = epochs if epochs is not None else getattr(job.task, "epochs", job.task.default_epochs)
+    if not (math.isfinite(length) and length > 0):
+        raise InputError(f"expected a number of epochs above 0, got {length}")
+    if budget_s is not None:
+        fitting = epochs_within(job.task, job.space, job.splits, budget_s, max(1, job.workers), job.device, length, fixed=epochs is not None)
+        if fitting < length:
+            job.say(Note(f"a full training is {fitting:.3g} epochs instead of {length:g}, so that the search fits the budget"))
+        length = fitting
+    config = {
+        **job.config(_rungs(length, job.halving)),
+        "initial": [dict(architecture) for architecture in start.architectures],
+        "command": command,
+    }
+    run = record.create_run("search", job.name, config, seed=job.seed, environment=environment())
+    for text in (*job.splits.notes, *start.notes):
+        record.log(run.id, "note", text)
+    return run, start
+
+
+class _Watch:
+    """Turns the engine's events into progress: counts, and the best trial within the limits."""
+
+    def __init__(self, job: _Job, run: str, total: int | None, deadline: float | None) -> None:
+        self._job, self._run, self._total, self._deadline = job, run, total, deadline
+        self._started = time.monotonic()
+        self._counts = {"complete": 0, "infeasible": 0, "failed": 0}
+        self._best: Trial | None = None
+        self._running = ""
+
+    def __call__(self, event: Any) -> None:
+        trial = getattr(event, "trial", None)
+        if isinstance(trial, Trial) and trial.state in self._counts:
+            self._counts[trial.state] += 1
+            primary = self._job.goals.primary
+            if trial.state == "complete" and not self._job.goals.broken(trial.values):
+                value = primary.loss(trial.values[primary.name])
+                if self._best is None or value < primary.loss(self._best.values[primary.name]):
+                    self._best = trial
+        names = [o.name for o in self._job.goals.objectives]
+        best = {name: self._best.values[name] for name in names} if self._best else {}
+        now = time.monotonic()
+        self._job.say(
+            SearchProgress(
+                self._run, sum(self._counts.values()), self._total, self._counts["infeasible"], self._counts["failed"],
+                now - self._started, None if self._deadline is None else self._deadline - now, best, self._running,
+            )
+        )
+
+
+def _check_found(job: _Job, run: RunInfo, found: Sequence[Trial], budget_s: float | None) -> None:
+    """Raises when the search found nothing to retrain, saying what came closest or what failed."""
+    if any(t.state == "complete" and not job.goals.broken(t.values) for t in found):
+        return
+    failed = [t for t in found if t.state == "failed"]
+    if failed and len(failed) == sum(t.state in ("failed", "complete") for t in found):
+        raise BudgetError(f"all {len(failed)} trained networks failed, the first with: {failed[0].failure}; see {run.id} in the record")
+    beyond = [t for t in found if t.costs and job.goals.excess(t.values) > 0]
+    if beyond:
+        closest = min(beyond, key=lambda t: job.goals.excess(t.values))
+        raise BudgetError(closest_message(job.goals, closest.values, closest.architecture, len(beyond)))
+    raise BudgetError(
+        f"the budget of {budget_s:g} s ended before one trial was complete: give more time, fewer --epochs or less data"
+    )
+
+
+def choose_finalists(found: Sequence[Trial], goals: Goals, num: int) -> list[Trial]:
+    """Returns up to ``num`` trials to retrain: the search's front, spread over it, then the next best by the primary.
+
+    Args:
+        found: Trials of the search, in any state.
+        goals: Orders them.
+        num: How many at most.
+    """
+    front = list(Front(found, goals))
+    primary = goals.primary
+    if len(front) > num:
+        best = min(range(len(front)), key=lambda i: primary.loss(front[i].values[primary.name]))
+        spread = {int(round(x)) for x in np.linspace(0, len(front) - 1, num)}
+        if best not in spread:
+            spread.discard(min(spread, key=lambda i: abs(i - best)))
+            spread.add(best)
+        return [front[i] for i in sorted(spread)]
+    taken = {t.architecture for t in front}
+    # Among the rest, scores compare only at one fidelity: the highest reached comes first.
+    rest = sorted(
+        (t for t in found if t.state == "complete" and not goals.broken(t.values)),
+        key=lambda t: (-t.proposal.fidelity.amount, primary.loss(t.values[primary.name]), t.number),
+    )
+    for trial in rest:
+        if len(front) == num:
+            break
+        if trial.architecture not in taken:
+            taken.add(trial.architecture)
+            front.append(trial)
+    return front
+
+
+def _affordable(job: _Job, chosen: list[Trial], full: Fidelity, ends: float | None) -> list[Trial]:
+    """Returns as many of the chosen, best first, as the rest of the budget can retrain; at least one."""
+    if ends is None:
+        return chosen
+    primary = job.goals.primary
+    ranked = sorted(chosen, key=lambda t: primary.loss(t.values[primary.name]))
+    left = (ends - time.monotonic()) * max(1, job.workers)
+    kept, spent = [], 0.0
+    for trial in ranked:
+        per_epoch = trial.usage.get("cpu_s", 0.0) / max(trial.proposal.fidelity.amount, 1e-9)
+        spent += per_epoch * full.amount
+        if kept and spent > left:
+            break
+        kept.append(trial)
+    return [t for t in chosen if t in kept]
+
+
+def _retrain(job: _Job, record: Record, run: RunInfo, found: Sequence[Trial], full: Fidelity, ends: float | None) -> RunInfo:
+    """Trains the finalists and the baseline from scratch, on a seed of their own, keeping the weights."""
+    earlier = [child for child in record.children(run.id) if child.kind == "final"]
+    searched = {t.architecture for t in found if t.state == "complete"}
+    baseline = job.task.baseline()
+    config: dict[str, Any]
+    if earlier and len(found) == earlier[-1].config["num_searched"]:
+        config = earlier[-1].config
+        final_run = record.resume_run(earlier[-1].id, config)
+        numbers = tuple(config["from"])
+    else:
+        chosen = _affordable(job, choose_finalists(found, job.goals, job.finalists), full, ends)
+        numbers = tuple(t.number for t in chosen)
+        architectures = [t.architecture for t in chosen]
+        if baseline in searched and baseline not in architectures:
+            architectures.append(baseline)
+        config = {
+            **{k: v for k, v in run.config.items() if k not in ("initial", "strategy_options")},
+            "strategy": "listed", "fidelities": [[full.amount, full.unit]], "from": list(numbers), "num_searched": len(found),
+            "architectures": [dict(a) for a in architectures],
+        }
+        final_run = record.create_run("final", job.name, config, seed=job.seed, environment=environment(), parent=run.id)
+    job.say(FinalistsChosen(numbers))
+    proposals = [Proposal(job.space.architecture(dict(a)), full, replicate=1) for a in config["architectures"]]
+    engine = Engine(record, job.problem((full,), final=True), workers=job.workers, slots=job.slots)
+    engine.run(final_run, Listed(proposals), max_trials=len(proposals), on_event=_Watch(job, final_run.id, len(proposals), None))
+    return final_run
+
+
+def _conclude(job: _Job, record: Record, run: RunInfo, final_run: RunInfo, started: float) -> Front:
+    """Tests and exports the finalists, chooses one, writes the report."""
+    finals = [t for t in record.trials(final_run.id) if t.state == "complete"]
+    if not finals:
+        failures = "; ".join(f"{t.failure}" for t in record.trials(final_run.id)[:3])
+        raise BudgetError(f"every finalist failed when retrained: {failures}")
+    for i, trial in enumerate(finals):
+        job.say(PhaseStarted(final_run.id, f"testing and exporting {i + 1} of {len(finals)}"))
+        for note in finish_trial(record, final_run, trial, job.task, job.space, job.splits):
+            record.log(run.id, "note", note)
+            job.say(Note(note))
+    finals = [t for t in record.trials(final_run.id) if t.state == "complete"]
+    primary = job.goals.primary
+    baseline_architecture = job.task.baseline()
+    within = [t for t in finals if not job.goals.broken(t.values)] or finals
+    chosen = min(within, key=lambda t: (primary.loss(t.metrics[primary.name]), t.number))
+    baseline = next((t for t in finals if t.architecture == baseline_architecture), None)
+    why = f"highest validation {primary.name} ({chosen.metrics[primary.name]:.4f}) of {len(within)} networks retrained from scratch within the limits"
+    if primary.direction == "min":
+        why = why.replace("highest", "lowest")
+    if baseline is chosen:
+        why += "; it is the hand-designed baseline: the search found nothing better"
+    record.set_result(run.id, {"chosen": chosen.number, "why": why})
+    record.set_state(final_run.id, "complete")
+    record.set_state(run.id, "complete")
+    report = _report(job, record, run)
+    files = {f.name: record.path(final_run.id) / f.path for f in record.files(final_run.id, chosen.number)}
+    job.say(
+        SearchDone(run.id, chosen, baseline, why, files.get("onnx"), report, time.monotonic() - started)
+    )
+    return Front(finals, job.goals)
+
+
+def _report(job: _Job, record: Record, run: RunInfo) -> Path | None:
+    try:
+        from sartor.report import write_report
+
+        return write_report(record, run.id)
+    except MissingExtraError as error:
+        job.say(Note(str(error)))
+        return None

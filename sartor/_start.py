@@ -1,0 +1,166 @@
+"""What is settled before a search: can the limits be met at all, and how long a training fits the budget."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sartor.contracts import Candidate, Device
+from sartor.data import Splits
+from sartor.errors import BudgetError
+from sartor.goals import Goals
+from sartor.space import Architecture, Space
+from sartor.task import Task
+from sartor.trials import Figure
+from sartor.units import format_duration, format_figure
+
+NUM_SAMPLES = 48
+"""Architectures drawn, beside the baseline, to find some within the limits."""
+NUM_DESCENTS = 200
+"""Mutations tried towards the limits when no drawn architecture meets them."""
+NUM_MEASURED = 4
+"""Architectures of least excess whose slow figures (latency) are measured before the limits are called unmeetable."""
+FULL_TRAININGS = 25
+"""Full trainings of the baseline that a time budget should hold: about five finalists and a search of twenty."""
+NUM_TIMED_STEPS = 12
+MIN_STEPS = 10
+"""Steps of the shortest training that is worth a score."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Architectures that a search asks first, the baseline leading, and what the person should know."""
+
+    architectures: Sequence[Architecture]
+    notes: tuple[str, ...] = ()
+
+
+def feasible_start(task: Task, space: Space, goals: Goals, devices: Sequence[Device], seed: int) -> Start:
+    """Returns the baseline and, when it breaks a limit, architectures that meet the limits.
+
+    Exact figures are computed for samples and, if none meets the limits, for a descent by mutation on the excess;
+    measured ones only for the few that come closest.
+
+    Raises:
+        BudgetError: nothing found meets the limits; the message has the closest.
+    """
+    baseline = task.baseline()
+    limited = {limit.name for limit in goals.limits}
+    needed = [device for device in devices if limited & set(device.figures)]
+    if not needed:
+        return Start([baseline])
+
+    def figures(device: Device, architecture: Architecture) -> dict[str, Figure]:
+        return dict(device.cost(Candidate(task, space, architecture)))
+
+    # Which devices count and which measure shows in their figures.
+    first = {device.name: figures(device, baseline) for device in needed}
+    counted = [d for d in needed if all(f.kind == "exact" for f in first[d.name].values())]
+    measured = [d for d in needed if d not in counted]
+    values = {name: figure.value for found in first.values() for name, figure in found.items()}
+    if not goals.broken(values):
+        return Start([baseline])
+
+    cheap = counted or [d for d in devices if d.name == "counts"]
+    rng = np.random.default_rng([seed, 0x57A27])
+    seen: dict[Architecture, dict[str, float]] = {}
+
+    def look(architecture: Architecture) -> float:
+        if architecture not in seen:
+            found: dict[str, float] = {}
+            for device in cheap:
+                found |= {name: figure.value for name, figure in figures(device, architecture).items()}
+            seen[architecture] = found
+        known = seen[architecture]
+        # Beyond the exact limits, fewer operations are the best guide to every measured figure.
+        return goals.excess(known) + (1e-12 * known.get("macs", 0.0) if measured else 0.0)
+
+    look(baseline)
+    for architecture in space.sample_choices(rng, NUM_SAMPLES):
+        look(architecture)
+    best = min(seen, key=look)
+    if goals.excess(seen[best]) > 0 or measured:
+        for _ in range(NUM_DESCENTS):
+            neighbour = space.mutate(best, rng)
+            if look(neighbour) < look(best):
+                best = neighbour
+    inside = sorted((a for a in seen if goals.excess(seen[a]) == 0), key=look)
+    if not inside:
+        raise BudgetError(closest_message(goals, seen[best], best, len(seen)))
+    if not measured:
+        kept = [inside[i] for i in sorted({int(x) for x in np.linspace(0, len(inside) - 1, 4)})]
+        return Start([baseline, *kept], (f"the hand-designed baseline breaks a limit: {_text(goals, values)}",))
+    kept, closest = [], (math.inf, best, values)
+    for architecture in inside[:NUM_MEASURED]:
+        all_values = dict(seen[architecture])
+        for device in measured:
+            all_values |= {name: figure.value for name, figure in figures(device, architecture).items()}
+        excess = goals.excess(all_values)
+        if excess == 0:
+            kept.append(architecture)
+            break
+        closest = min(closest, (excess, architecture, all_values), key=lambda item: item[0])
+    if not kept:
+        raise BudgetError(closest_message(goals, closest[2], closest[1], len(seen)))
+    return Start([baseline, *kept], (f"the hand-designed baseline breaks a limit: {_text(goals, values)}",))
+
+
+def _text(goals: Goals, values: Mapping[str, float]) -> str:
+    return "; ".join(
+        f"{limit.name} {format_figure(limit.name, values[limit.name])} (limit {format_figure(limit.name, limit.bound)})"
+        for limit in goals.broken(values)
+    )
+
+
+def _closest(goals: Goals, values: dict[str, float], architecture: Architecture, num: int) -> str:
+    return f"none of {num} architectures meets the limits; the closest has {_text(goals, values)}: {architecture.to_json()}"
+
+
+def epochs_within(
+    task: Task, space: Space, splits: Splits, budget_s: float, workers: int, device: str, longest: float, *, fixed: bool
+) -> float:
+    """Returns the epochs of a full training such that the budget holds a whole search.
+
+    The baseline is trained for a few steps and timed.
+
+    Args:
+        longest: Never more than this.
+        fixed: The person chose the epochs: only check that the budget holds a search with them.
+
+    Raises:
+        BudgetError: the budget does not hold even the shortest search; the message says how much would.
+    """
+    from sartor.estimators.training import steps_for
+    from sartor.training import Single, fit
+    from sartor.trials import Fidelity
+
+    candidate = Candidate(task, space, task.baseline())
+    recipe = task.recipe_for(candidate.architecture)
+    learner = task.learner(candidate.architecture)
+    subject = Single(candidate.network, candidate.architecture)
+    fit(subject, learner, splits.train, recipe, total=2, seed=0, device=device)
+    began = time.perf_counter()
+    fit(subject, learner, splits.train, recipe, total=NUM_TIMED_STEPS, seed=0, device=device)
+    per_step = (time.perf_counter() - began) / NUM_TIMED_STEPS
+    steps_an_epoch = steps_for(Fidelity(1.0), splits.train, recipe)
+    full_steps = budget_s * workers / (FULL_TRAININGS * per_step)
+    if full_steps < 9 * MIN_STEPS and not fixed:
+        need = 9 * MIN_STEPS * FULL_TRAININGS * per_step / workers
+        raise BudgetError(
+            f"a budget of {format_duration(budget_s)} is too small: one step of the baseline takes {per_step * 1e3:.1f} ms, "
+            f"so a search needs about {format_duration(need)}"
+        )
+    if fixed:
+        one = longest / 9 * steps_an_epoch * per_step
+        if one + longest * steps_an_epoch * per_step > budget_s:
+            need = (longest + longest / 9) * steps_an_epoch * per_step
+            raise BudgetError(
+                f"a budget of {format_duration(budget_s)} is too small for one trial and its retraining at {longest:g} "
+                f"epochs: about {format_duration(need)} are needed"
+            )
+        return longest
+    return float(f"{min(longest, full_steps / steps_an_epoch):.3g}")

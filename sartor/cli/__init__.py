@@ -1,0 +1,49 @@
+"""The command line: a thin shell over the public functions. Commands are imported when they are run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App
+
+import sartor
+from sartor.errors import SartorError
+
+app = App(
+    name="sartor",
+    version=sartor.__version__,
+    help="Finds the right neural network for your data and your device.",
+)
+app.command("sartor.cli._search:app", name="search", help="Search architectures for a task; train, test, export, report.")
+app.command("sartor.cli._runs:runs", name="runs", help="List, show and compare recorded runs.")
+app.command("sartor.cli._runs:front", name="front", help="Print the Pareto front of a run; pick by limit.")
+app.command("sartor.cli._runs:report", name="report", help="Write the HTML report of a run.")
+app.command("sartor.cli._export:export", name="export", help="Export a trained network of a run.")
+app.command("sartor.cli._export:predict", name="predict", help="Label images with an exported network.")
+app.command("sartor.cli._lists:tasks", name="tasks", help="List the tasks.")
+app.command("sartor.cli._lists:strategies", name="strategies", help="List the search strategies.")
+app.command("sartor.cli._lists:spaces", name="spaces", help="List the ready-made search spaces.")
+app.command("sartor.cli._lists:devices", name="devices", help="List the device cost models.")
+
+
+def main(tokens: Sequence[str] | None = None) -> None:
+    """Runs one command and exits: 0 done, 2 the person can do something about it, 130 interrupted."""
+    arguments = list(sys.argv[1:] if tokens is None else tokens)
+    try:
+        if arguments[:1] == ["search"]:
+            from sartor.cli._search import run
+
+            run(arguments[1:])
+        else:
+            app(arguments)
+    except SartorError as error:
+        print(f"sartor: error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("sartor: interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        # The reader of a pipe (head, less) went away: not an error of ours.
+        sys.stderr.close()
+        raise SystemExit(0) from None

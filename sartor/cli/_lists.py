@@ -1,0 +1,35 @@
+"""Listings of the parts; no torch."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from sartor.registry import Kind, specs
+
+
+def _print(kind: Kind) -> None:
+    table = Table("name", "what it is", "source", box=None, header_style="bold", pad_edge=False)
+    for spec in specs(kind).values():
+        table.add_row(spec.name, spec.summary, spec.citation)
+    Console().print(table)
+
+
+def tasks() -> None:
+    """List the tasks."""
+    _print("tasks")
+
+
+def strategies() -> None:
+    """List the search strategies."""
+    _print("strategies")
+
+
+def spaces() -> None:
+    """List the ready-made search spaces."""
+    _print("spaces")
+
+
+def devices() -> None:
+    """List the device cost models."""
+    _print("devices")

@@ -1,0 +1,175 @@
+"""What was recorded: runs, fronts, reports."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.table import Table
+
+from sartor.front import Front
+from sartor.goals import Goals, Limit, Objective
+from sartor.runs import Record, RunInfo
+from sartor.units import format_duration, format_figure
+
+Out = Annotated[Path, Parameter(name=["--out", "-o"], help="Folder of results that holds the record.")]
+DEFAULT_OUT = Path("sartor-out")
+
+runs = App(name="runs", help="List, show and compare recorded runs.")
+
+
+def goals_of(run: RunInfo) -> Goals:
+    """Returns the goals that a search was started with."""
+    config = run.config
+    return Goals(
+        tuple(Objective(name, direction) for name, direction in config["objectives"]),
+        tuple(Limit(name, bound) for name, bound in config["limits"]),
+    )
+
+
+def front_of(record: Record, run_id: str) -> tuple[RunInfo, Front]:
+    """Returns the front of a run's retrained finalists, or of the search itself while it has none."""
+    run = record.run(run_id)
+    finals = [child for child in record.children(run.id) if child.kind == "final"]
+    trials = [t for child in finals for t in record.trials(child.id) if t.state == "complete"]
+    source = finals[-1] if trials else run
+    return source, Front(trials or record.trials(run.id), goals_of(run))
+
+
+def _when(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
+
+
+@runs.command(name="list")
+def list_runs(*, out: Out = DEFAULT_OUT) -> None:
+    """List the runs of a record, newest last."""
+    record = Record(out, read_only=True)
+    table = Table("run", "state", "started", "took", "trials", "best", box=None, header_style="bold", pad_edge=False)
+    for run in record.runs():
+        trials = record.trials(run.id)
+        complete = [t for t in trials if t.state == "complete"]
+        best = ""
+        if complete:
+            primary = goals_of(run).primary
+            values = [t.values[primary.name] for t in complete if primary.name in t.values]
+            if values:
+                best = f"{primary.name} {min(values, key=primary.loss):.4f}"
+        table.add_row(run.id, run.state, _when(run.created), format_duration(run.elapsed_s), f"{len(complete)}/{len(trials)}", best)
+    Console().print(table)
+
+
+@runs.command
+def show(run: str = "latest", /, *, out: Out = DEFAULT_OUT, trials: bool = False) -> None:
+    """Show one run: configuration, environment, states, files and warnings.
+
+    Parameters
+    ----------
+    run
+        Run id, or "latest".
+    out
+        Folder of results that holds the record.
+    trials
+        Also print every trial.
+    """
+    record = Record(out, read_only=True)
+    info = record.run(run)
+    console = Console()
+    console.print(f"[bold]{info.id}[/bold]  {info.kind}, {info.state}, started {_when(info.created)}, took {format_duration(info.elapsed_s)}", highlight=False)
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in info.config.items():
+        if name not in ("space_text", "describe"):
+            table.add_row(name, str(value))
+    for name, value in info.environment.items():
+        table.add_row(f"environment.{name}", str(value))
+    if info.result:
+        for name, value in info.result.items():
+            table.add_row(f"result.{name}", str(value))
+    console.print(table)
+    found = record.trials(info.id)
+    counts = {state: sum(t.state == state for t in found) for state in ("complete", "infeasible", "failed", "running")}
+    console.print("trials: " + ", ".join(f"{n} {state}" for state, n in counts.items() if n))
+    if trials:
+        rows = Table("#", "state", "fidelity", "metrics", "costs", "architecture", box=None, header_style="bold", pad_edge=False)
+        for t in found:
+            rows.add_row(
+                str(t.number), t.state, str(t.proposal.fidelity),
+                ", ".join(f"{k} {v:.4g}" for k, v in t.metrics.items()) or (t.failure or ""),
+                ", ".join(format_figure(k, f.value) for k, f in t.costs.items()), t.architecture.to_json(),
+            )
+        console.print(rows)
+    for file in record.files(info.id):
+        console.print(f"file: {record.path(info.id) / file.path}", highlight=False, soft_wrap=True)
+    for child in record.children(info.id):
+        console.print(f"run: {child.id} ({child.kind}, {child.state})", highlight=False)
+    for time, kind, detail in record.log(info.id):
+        console.print(f"{_when(time)} {kind}: {detail}", highlight=False, markup=False)
+
+
+@runs.command
+def compare(first: str, second: str, /, *more: str, out: Out = DEFAULT_OUT) -> None:
+    """Compare runs: what differs in their configuration, and what each found."""
+    record = Record(out, read_only=True)
+    infos = [record.run(run) for run in (first, second, *more)]
+    console = Console()
+    table = Table("", *(info.id for info in infos), box=None, header_style="bold", pad_edge=False)
+    for name in dict.fromkeys(key for info in infos for key in info.config):
+        values = [str(info.config.get(name, "")) for info in infos]
+        if len(set(values)) > 1 and name not in ("space_text", "describe"):
+            table.add_row(name, *values)
+    fronts = [front_of(record, info.id)[1] for info in infos]
+    table.add_row("took", *(format_duration(info.elapsed_s) for info in infos))
+    table.add_row("trials", *(str(len(record.trials(info.id))) for info in infos))
+    for objective in goals_of(infos[0]).objectives:
+        best = []
+        for front in fronts:
+            values = [t.values[objective.name] for t in front if objective.name in t.values]
+            best.append(format_figure(objective.name, min(values, key=objective.loss)) if values else "")
+        table.add_row(f"best {objective.name}", *best)
+    table.add_row("on the front", *(str(len(front)) for front in fronts))
+    console.print(table)
+
+
+def front(run: str = "latest", /, *, out: Out = DEFAULT_OUT, pick: list[str] | None = None) -> None:
+    """Print the Pareto front of a run.
+
+    Parameters
+    ----------
+    run
+        Run id, or "latest".
+    out
+        Folder of results that holds the record.
+    pick
+        Print only the best network within these limits, e.g. latency<=1ms.
+    """
+    record = Record(out, read_only=True)
+    source, found = front_of(record, _search_run(record, run))
+    console = Console()
+    if pick:
+        chosen = found.pick(*pick)
+        console.print(f"trial {chosen.number} of {source.id}", highlight=False)
+        for name, value in chosen.values.items():
+            console.print(f"  {name}: {format_figure(name, value)}", highlight=False)
+        console.print(f"  architecture: {chosen.architecture.to_json()}", highlight=False, markup=False, soft_wrap=True)
+        return
+    console.print(f"{source.id}: {len(found)} on the front" + ("" if source.kind == "final" else " (search scores; nothing retrained yet)"), highlight=False)
+    console.print(str(found), highlight=False, markup=False, soft_wrap=True)
+
+
+def _search_run(record: Record, run: str) -> str:
+    """Returns the search that a run belongs to: the latest search, or the parent of a finalists' run."""
+    if run == "latest":
+        searches = [info for info in record.runs() if info.kind == "search"]
+        return searches[-1].id if searches else record.run(run).id
+    info = record.run(run)
+    return info.parent if info.kind == "final" and info.parent else info.id
+
+
+def report(run: str = "latest", /, *, out: Out = DEFAULT_OUT) -> None:
+    """Write the HTML report of a run and print where it is."""
+    from sartor.report import write_report
+
+    record = Record(out, read_only=True)
+    print(write_report(record, _search_run(record, run)))
