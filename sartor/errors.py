@@ -46,6 +46,10 @@ class DivergedError(SartorError, ArithmeticError):
     """A loss or a gradient was not finite; raised before the step is taken."""
 
 
+class DeadlineError(SartorError, TimeoutError):
+    """A training was still going at its deadline; its checkpoint was kept, so that it can go on."""
+
+
 def near(name: str, known: Iterable[str]) -> str:
     """Returns ``"; did you mean 'x'?"`` for the closest known name, else the list of known names."""
     names = sorted(known)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from sartor.errors import InputError
+from sartor.errors import InputError, near
+
+Optimizer = Literal["adamw", "adam", "sgd"]
+Shape = Literal["trapezoid", "cosine", "constant"]
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +28,7 @@ class Recipe:
         weight_decay: Decoupled for AdamW; not applied to biases and normalisation.
         momentum: For SGD, with Nesterov.
         batch_size: Rows a step.
-        warmup: Share of the longest training spent rising to the peak rate.
+        warmup: Share of the longest training spent rising to the peak rate; at most half of the shortest one's trunk.
         cooldown: Share of a training spent falling to zero.
         schedule: Shape of the rate.
         accumulate: Micro-batches a step.
@@ -33,23 +39,46 @@ class Recipe:
         players: Player name -> fields that differ for it.
     """
 
-    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    optimizer: Optimizer = "adamw"
     learning_rate: float = 3e-3
     weight_decay: float = 1e-2
     momentum: float = 0.9
     batch_size: int = 64
     warmup: float = 0.05
     cooldown: float = 0.3
-    schedule: Literal["trapezoid", "cosine", "constant"] = "trapezoid"
+    schedule: Shape = "trapezoid"
     accumulate: int = 1
     clip_norm: float | None = 1.0
     ema_decay: float | None = None
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Precision = "auto"
     label_smoothing: float = 0.0
     players: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name, kind in (("optimizer", Optimizer), ("schedule", Shape), ("precision", Precision)):
+            value, known = getattr(self, name), get_args(kind)
+            if value not in known:
+                raise InputError(f"recipe has no {name} {value!r}{near(str(value), known)}")
         if self.batch_size < 1 or self.accumulate < 1:
             raise InputError(f"batch_size and accumulate must be at least 1, got {self.batch_size}, {self.accumulate}")
         if not 0 <= self.warmup <= 1 or not 0 <= self.cooldown <= 1:
             raise InputError(f"warmup and cooldown are shares between 0 and 1, got {self.warmup}, {self.cooldown}")
+        if not (math.isfinite(self.learning_rate) and self.learning_rate >= 0 and self.weight_decay >= 0):
+            raise InputError(
+                "learning_rate and weight_decay must be finite and not negative,"
+                f" got {self.learning_rate}, {self.weight_decay}"
+            )
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise InputError(f"clip_norm must be above 0 or None, got {self.clip_norm}")
+        if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
+            raise InputError(f"ema_decay must be at least 0 and below 1, or None, got {self.ema_decay}")
+        known_fields = {item.name for item in dataclasses.fields(self)} - {"players"}
+        for player, own in self.players.items():
+            for name in own:
+                if name not in known_fields:
+                    raise InputError(f"recipe of player {player!r} has no field {name!r}{near(name, known_fields)}")
+
+    def of_player(self, player: str) -> Recipe:
+        """Returns the recipe with the fields that differ for ``player`` put in."""
+        own = self.players.get(player)
+        return dataclasses.replace(self, players={}, **own) if own else self
