@@ -1,0 +1,47 @@
+"""The search space: choices in an ordinary tree of partials, compiled into a finite-domain constraint network.
+
+    from functools import partial
+    from sartor.space import OneOf, Repeat, Shared, Space
+
+    width = Shared("width", OneOf(16, 24, 32))
+    space = Space(partial(Chain, 3, blocks=[
+        partial(MBConv, out_channels=width, kernel=OneOf(3, 5, 7), stride=2),
+        Repeat(OneOf(partial(MBConv, out_channels=width, expand=OneOf(3, 6)), skip=partial(nn.Identity)),
+               times=OneOf(1, 2, 3)),
+    ]))
+    architecture = space.sample(rng)
+    network = space.build(architecture)
+
+Any class or function becomes searchable without being changed. Conditional choices are nesting; one choice in many places
+is `Shared`; a value computed from shared choices is `Derived`. Keys are argument paths: ``blocks.0.kernel``; a shared
+choice's key is its name. Counting, sampling, varying, encoding and printing build nothing and load no torch.
+"""
+
+from sartor.space._architecture import Architecture
+from sartor.space._nodes import (
+    Derived,
+    FloatRange,
+    IntRange,
+    OneOf,
+    Permutation,
+    Recipe,
+    Repeat,
+    Shared,
+    Subset,
+)
+from sartor.space._space import CountEstimate, Space
+
+__all__ = [
+    "Architecture",
+    "CountEstimate",
+    "Derived",
+    "FloatRange",
+    "IntRange",
+    "OneOf",
+    "Permutation",
+    "Recipe",
+    "Repeat",
+    "Shared",
+    "Space",
+    "Subset",
+]
