@@ -1,0 +1,1 @@
+"""Conformance suites that anyone's extension can run: spaces, tasks, strategies, estimators, devices."""
