@@ -34,6 +34,10 @@ class RecordError(SartorError):
     """The record of runs cannot be read, written or continued."""
 
 
+class ExportError(SartorError):
+    """A network cannot be exported, or the exported file does not compute what the network does."""
+
+
 class MissingExtraError(SartorError, ImportError):
     """A feature needs an optional package that is not installed."""
 

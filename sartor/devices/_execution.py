@@ -117,7 +117,7 @@ def _execute(module: nn.Module, inputs: tuple[Any, ...], shapes: ShapeTable, *, 
         stack.enter_context(torch.no_grad())
         network = recorder.copy(module)
         network.eval()
-        arguments = _map(inputs, recorder.admit_input)
+        arguments = map_tensors(inputs, recorder.admit_input)
         stack.enter_context(recorder)
         outputs = network(*arguments)
     return recorder.finish(outputs)
@@ -184,30 +184,31 @@ _MACS: Mapping[Any, Callable[[tuple[Any, ...], Any], int]] = {
 # --- recording
 
 
-def _map(value: Any, function: Callable[[Tensor], Any]) -> Any:
+def map_tensors(value: Any, function: Callable[[Tensor], Any]) -> Any:
     """Returns ``value`` with ``function`` applied to each tensor in its lists, tuples and dicts."""
     if isinstance(value, Tensor):
         return function(value)
     if isinstance(value, (list, tuple)):
-        items = [_map(item, function) for item in value]
+        items = [map_tensors(item, function) for item in value]
         return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
     if isinstance(value, dict):
-        return {key: _map(item, function) for key, item in value.items()}
+        return {key: map_tensors(item, function) for key, item in value.items()}
     return value
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """Yields the tensors in lists, tuples, mappings and dataclasses, in order."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, (list, tuple)):
         for item in value:
-            yield from _tensors(item)
+            yield from tensors_in(item)
     elif isinstance(value, Mapping):
         for item in value.values():
-            yield from _tensors(item)
+            yield from tensors_in(item)
     elif hasattr(value, "__dataclass_fields__"):
         for name in value.__dataclass_fields__:
-            yield from _tensors(getattr(value, name))
+            yield from tensors_in(getattr(value, name))
 
 
 def _scan(values: Iterable[Any], tensors: list[Tensor]) -> tuple[Any, ...]:
@@ -269,11 +270,11 @@ def _holds_tensors(value: Any) -> bool:
     return isinstance(value, Tensor)
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sees each operation; with ``real`` it lets them compute, else it runs them on meta tensors."""
 
     def __init__(self, shapes: ShapeTable, *, real: bool) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._shapes, self._real = shapes, real
         self._operations: list[Operation] = []
         self._calls: list[ModuleCall] = []
@@ -310,7 +311,7 @@ class _Recorder(TorchDispatchMode):
                 }
             elif _holds_tensors(value):
                 # Lists too: recurrent layers keep their weights in one, beside the registered parameters.
-                attributes[name] = _map(value, self._standin)
+                attributes[name] = map_tensors(value, self._standin)
         forward = copied.forward
 
         def recorded(*args: Any, **kwargs: Any) -> Any:
@@ -364,7 +365,8 @@ class _Recorder(TorchDispatchMode):
         key = (func, _scan(args, tensors), tuple(kwargs), _scan(kwargs.values(), tensors))
         if not self._real and not all(tensor.is_meta for tensor in tensors):
             # A constant made from Python values, or a tensor that is neither parameter nor buffer.
-            return self.__torch_dispatch__(func, types, _map(args, self._on_meta), _map(kwargs, self._on_meta))
+            args, kwargs = map_tensors(args, self._on_meta), map_tensors(kwargs, self._on_meta)
+            return self.__torch_dispatch__(func, types, args, kwargs)
         reads = []
         for tensor in tensors:
             index = self._index.get(id(tensor))
@@ -378,10 +380,10 @@ class _Recorder(TorchDispatchMode):
             out, fresh = func(*args, **kwargs), False
         else:
             out, fresh = self._run(func, args, kwargs, key, tensors)
-        outputs = list(_tensors(out))
+        outputs = list(tensors_in(out))
         written = self._written(outputs, tensors, fresh)
         if mutable and not outputs:
-            written = [self._index[id(tensor)] for tensor in _tensors(args[:1])]
+            written = [self._index[id(tensor)] for tensor in tensors_in(args[:1])]
         if written:
             count = _MACS.get(func.overloadpacket)
             self._operations.append(
@@ -434,16 +436,16 @@ class _Recorder(TorchDispatchMode):
         if aliases:
             return out, False
         given = {tensor.untyped_storage()._cdata for tensor in tensors}
-        if any(tensor.untyped_storage()._cdata in given for tensor in _tensors(out)):
+        if any(tensor.untyped_storage()._cdata in given for tensor in tensors_in(out)):
             # Some operations (_unsafe_view, unsafe_split) return views that their schema does not declare.
             traits[0] = True
             return out, False
-        self._shapes[key] = _map(out, _Template)
+        self._shapes[key] = map_tensors(out, _Template)
         return out, True
 
     def finish(self, outputs: Any) -> Execution:
         found = []
-        for tensor in _tensors(outputs):
+        for tensor in tensors_in(outputs):
             index = self._index.get(id(tensor))
             found.append((self._admit(tensor) if index is None else index, tuple(tensor.shape)))
         return Execution(

@@ -5,13 +5,14 @@ Used for the report's picture of an architecture and by device models that predi
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sartor.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import nn
 
     from sartor.devices._execution import Execution, Operation
@@ -48,23 +49,28 @@ class Graph:
 
     nodes: tuple[Node, ...]
 
-    def to_json(self) -> str:
-        return json.dumps({"nodes": [asdict(node) for node in self.nodes]}, separators=(",", ":"))
+    def to_json(self) -> dict[str, Any]:
+        """Returns JSON-able plain values: ``{"nodes": [{"id": 0, "label": ...}, ...]}``."""
+        return {
+            "nodes": [
+                {**vars(node), "shape": list(node.shape), "inputs": list(node.inputs)} for node in self.nodes
+            ]
+        }
 
     @classmethod
-    def from_json(cls, text: str) -> Graph:
-        """Reads what ``to_json`` wrote.
+    def from_json(cls, value: Mapping[str, Any]) -> Graph:
+        """Reads what ``to_json`` returned.
 
         Raises:
-            InputError: the text is not a graph.
+            InputError: ``value`` is not a graph.
         """
         try:
             nodes = [
                 Node(**{**node, "shape": tuple(node["shape"]), "inputs": tuple(node["inputs"])})
-                for node in json.loads(text)["nodes"]
+                for node in value["nodes"]
             ]
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise InputError(f"expected the JSON of a graph with 'nodes', got {text[:60]!r}") from error
+        except (KeyError, TypeError) as error:
+            raise InputError(f"expected a graph {{'nodes': [...]}}, got {str(value)[:60]!r}") from error
         return cls(tuple(nodes))
 
 
