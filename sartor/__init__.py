@@ -17,8 +17,17 @@ __version__ = "0.1.0"
 
 _HOME = {
     "sartor.space": (
-        "Architecture", "Derived", "FloatRange", "IntRange", "OneOf", "Permutation",
-        "Recipe", "Repeat", "Shared", "Space", "Subset",
+        "Architecture",
+        "Derived",
+        "FloatRange",
+        "IntRange",
+        "OneOf",
+        "Permutation",
+        "Recipe",
+        "Repeat",
+        "Shared",
+        "Space",
+        "Subset",
     ),
     "sartor.trials": ("Fidelity", "Figure", "Proposal", "Trial"),
     "sartor.goals": ("Goals", "Limit", "Objective"),

@@ -81,7 +81,9 @@ def finish_trial(record: Record, run: RunInfo, trial: Trial, task: Task, space: 
     return notes
 
 
-def _export(record: Record, run: RunInfo, trial: Trial, deployed: nn.Module, inputs: tuple[Any, ...], about: Mapping[str, Any]) -> Path:
+def _export(
+    record: Record, run: RunInfo, trial: Trial, deployed: nn.Module, inputs: tuple[Any, ...], about: Mapping[str, Any]
+) -> Path:
     from sartor.export.onnx import export_onnx
 
     path = record.path(run.id) / f"{trial.number}.onnx"
@@ -121,7 +123,9 @@ def export_trial(record: Record, run_id: str, which: str, file: Path | None) -> 
         number = int(which) if which.isdigit() else -1
     trial = next((t for t in trials if t.number == number), None)
     if trial is None:
-        raise InputError(f"{which!r} is no retrained network of {search.id}; there are {', '.join(str(t.number) for t in trials)} and 'chosen'")
+        raise InputError(
+            f"{which!r} is no retrained network of {search.id}; there are {', '.join(str(t.number) for t in trials)} and 'chosen'"
+        )
     task = open_task(run.config["task"])
     space = task.space()
     network = trained_network(record, run, trial, task, space)
@@ -129,4 +133,3 @@ def export_trial(record: Record, run_id: str, which: str, file: Path | None) -> 
     path = file or record.path(run.id) / f"{trial.number}.onnx"
     export_onnx(deployed, task.example_inputs(trial.architecture), path, description=description(task, run, trial))
     return path
-

@@ -127,10 +127,23 @@ def search(
     strategy_name = strategy or DEFAULT_STRATEGY
     strategy_spec = find("strategies", strategy_name)
     job = _Job(
-        task=task, name=task_name or type(task).__name__.lower(), goals=goals, space=task.space(), splits=task.data().check(),
-        device=device, devices=_devices_for(goals, devices), all_devices=tuple(devices), workers=_workers(workers), slots=slots, seed=seed,
-        finalists=finalists, strategy=strategy_name, strategy_options=dict(strategy_options or {}),
-        halving=halving and strategy_name != "asha", strategy_version=strategy_spec.version, say=say,
+        task=task,
+        name=task_name or type(task).__name__.lower(),
+        goals=goals,
+        space=task.space(),
+        splits=task.data().check(),
+        device=device,
+        devices=_devices_for(goals, devices),
+        all_devices=tuple(devices),
+        workers=_workers(workers),
+        slots=slots,
+        seed=seed,
+        finalists=finalists,
+        strategy=strategy_name,
+        strategy_options=dict(strategy_options or {}),
+        halving=halving and strategy_name != "asha",
+        strategy_version=strategy_spec.version,
+        say=say,
     )
     started = time.monotonic()
     record = Record(Path(out))
@@ -224,18 +237,32 @@ def _rungs(epochs: float, halving: bool) -> tuple[Fidelity, ...]:
 
 
 def _search(
-    job: _Job, record: Record, budget_s: float | None, trials: int | None, epochs: float | None, resume: bool, command: str | None, started: float
+    job: _Job,
+    record: Record,
+    budget_s: float | None,
+    trials: int | None,
+    epochs: float | None,
+    resume: bool,
+    command: str | None,
+    started: float,
 ) -> Front:
     run, start = _open_run(job, record, budget_s, epochs, resume, command)
     for note in job.splits.notes:
         job.say(Note(note))
     fidelities = tuple(Fidelity(amount, unit) for amount, unit in run.config["fidelities"])
     deadline = None if budget_s is None else started + budget_s * SEARCH_SHARE - run.elapsed_s
-    job.say(PhaseStarted(run.id, f"{'going on with' if resume else 'searching'} {_count(job.space)} architectures by {job.strategy}"))
+    job.say(
+        PhaseStarted(
+            run.id, f"{'going on with' if resume else 'searching'} {_count(job.space)} architectures by {job.strategy}"
+        )
+    )
     problem = job.problem(fidelities, final=False)
     engine = Engine(record, problem, workers=job.workers, slots=job.slots)
     found = engine.run(
-        run, _strategy(job, fidelities, start.architectures), max_trials=trials, deadline=deadline,
+        run,
+        _strategy(job, fidelities, start.architectures),
+        max_trials=trials,
+        deadline=deadline,
         on_event=_Watch(job, run.id, trials, deadline),
     )
     _check_found(job, run, found, budget_s)
@@ -257,7 +284,13 @@ def _strategy(job: _Job, fidelities: tuple[Fidelity, ...], initial: Sequence[Arc
     if job.halving:
         asha = find("strategies", "asha").load()
         return asha(
-            job.space, job.goals, fidelities, seed=job.seed, sampler=job.strategy, sampler_options=job.strategy_options, initial=initial
+            job.space,
+            job.goals,
+            fidelities,
+            seed=job.seed,
+            sampler=job.strategy,
+            sampler_options=job.strategy_options,
+            initial=initial,
         )
     return kind(job.space, job.goals, fidelities, seed=job.seed, initial=initial, **job.strategy_options)
 
@@ -269,22 +302,34 @@ def _open_run(
     if resume:
         searches = [run for run in record.runs() if run.kind == "search" and run.config.get("task_name") == job.name]
         if not searches:
-            raise InputError(f"nothing to resume: {record.out} has no search of {job.name}; leave --resume out to start one")
+            raise InputError(
+                f"nothing to resume: {record.out} has no search of {job.name}; leave --resume out to start one"
+            )
         run = searches[-1]
         fidelities = (
-            tuple(Fidelity(amount, unit) for amount, unit in run.config["fidelities"]) if epochs is None else _rungs(epochs, job.halving)
+            tuple(Fidelity(amount, unit) for amount, unit in run.config["fidelities"])
+            if epochs is None
+            else _rungs(epochs, job.halving)
         )
         start = Start([job.space.architecture(dict(value)) for value in run.config["initial"]])
         config = {**job.config(fidelities), "initial": run.config["initial"], "command": run.config["command"]}
         return record.resume_run(run.id, config), start
-    start = feasible_start(job.task, job.space, job.goals, [find("devices", name).load()() for name in job.devices], job.seed)
+    start = feasible_start(
+        job.task, job.space, job.goals, [find("devices", name).load()() for name in job.devices], job.seed
+    )
     length = epochs if epochs is not None else getattr(job.task, "epochs", job.task.default_epochs)
     if not (math.isfinite(length) and length > 0):
         raise InputError(f"expected a number of epochs above 0, got {length}")
     if budget_s is not None:
-        fitting = epochs_within(job.task, job.space, job.splits, budget_s, max(1, job.workers), job.device, length, fixed=epochs is not None)
+        fitting = epochs_within(
+            job.task, job.space, job.splits, budget_s, max(1, job.workers), job.device, length, fixed=epochs is not None
+        )
         if fitting < length:
-            job.say(Note(f"a full training is {fitting:.3g} epochs instead of {length:g}, so that the search fits the budget"))
+            job.say(
+                Note(
+                    f"a full training is {fitting:.3g} epochs instead of {length:g}, so that the search fits the budget"
+                )
+            )
         length = fitting
     config = {
         **job.config(_rungs(length, job.halving)),
@@ -321,8 +366,15 @@ class _Watch:
         now = time.monotonic()
         self._job.say(
             SearchProgress(
-                self._run, sum(self._counts.values()), self._total, self._counts["infeasible"], self._counts["failed"],
-                now - self._started, None if self._deadline is None else self._deadline - now, best, self._running,
+                self._run,
+                sum(self._counts.values()),
+                self._total,
+                self._counts["infeasible"],
+                self._counts["failed"],
+                now - self._started,
+                None if self._deadline is None else self._deadline - now,
+                best,
+                self._running,
             )
         )
 
@@ -333,7 +385,9 @@ def _check_found(job: _Job, run: RunInfo, found: Sequence[Trial], budget_s: floa
         return
     failed = [t for t in found if t.state == "failed"]
     if failed and len(failed) == sum(t.state in ("failed", "complete") for t in found):
-        raise BudgetError(f"all {len(failed)} trained networks failed, the first with: {failed[0].failure}; see {run.id} in the record")
+        raise BudgetError(
+            f"all {len(failed)} trained networks failed, the first with: {failed[0].failure}; see {run.id} in the record"
+        )
     beyond = [t for t in found if t.costs and job.goals.excess(t.values) > 0]
     if beyond:
         closest = min(beyond, key=lambda t: job.goals.excess(t.values))
@@ -382,7 +436,8 @@ def _affordable(job: _Job, chosen: list[Trial], full: Fidelity, ends: float | No
     primary = job.goals.primary
     ranked = sorted(chosen, key=lambda t: primary.loss(t.values[primary.name]))
     left = (ends - time.monotonic()) * max(1, job.workers)
-    kept, spent = [], 0.0
+    kept: list[Trial] = []
+    spent = 0.0
     for trial in ranked:
         per_epoch = trial.usage.get("cpu_s", 0.0) / max(trial.proposal.fidelity.amount, 1e-9)
         spent += per_epoch * full.amount
@@ -392,7 +447,9 @@ def _affordable(job: _Job, chosen: list[Trial], full: Fidelity, ends: float | No
     return [t for t in chosen if t in kept]
 
 
-def _retrain(job: _Job, record: Record, run: RunInfo, found: Sequence[Trial], full: Fidelity, ends: float | None) -> RunInfo:
+def _retrain(
+    job: _Job, record: Record, run: RunInfo, found: Sequence[Trial], full: Fidelity, ends: float | None
+) -> RunInfo:
     """Trains the finalists and the baseline from scratch, on a seed of their own, keeping the weights."""
     earlier = [child for child in record.children(run.id) if child.kind == "final"]
     searched = {t.architecture for t in found if t.state == "complete"}
@@ -410,14 +467,24 @@ def _retrain(job: _Job, record: Record, run: RunInfo, found: Sequence[Trial], fu
             architectures.append(baseline)
         config = {
             **{k: v for k, v in run.config.items() if k not in ("initial", "strategy_options")},
-            "strategy": "listed", "fidelities": [[full.amount, full.unit]], "from": list(numbers), "num_searched": len(found),
+            "strategy": "listed",
+            "fidelities": [[full.amount, full.unit]],
+            "from": list(numbers),
+            "num_searched": len(found),
             "architectures": [dict(a) for a in architectures],
         }
-        final_run = record.create_run("final", job.name, config, seed=job.seed, environment=environment(), parent=run.id)
+        final_run = record.create_run(
+            "final", job.name, config, seed=job.seed, environment=environment(), parent=run.id
+        )
     job.say(FinalistsChosen(numbers))
     proposals = [Proposal(job.space.architecture(dict(a)), full, replicate=1) for a in config["architectures"]]
     engine = Engine(record, job.problem((full,), final=True), workers=job.workers, slots=job.slots)
-    engine.run(final_run, Listed(proposals), max_trials=len(proposals), on_event=_Watch(job, final_run.id, len(proposals), None))
+    engine.run(
+        final_run,
+        Listed(proposals),
+        max_trials=len(proposals),
+        on_event=_Watch(job, final_run.id, len(proposals), None),
+    )
     return final_run
 
 
@@ -448,9 +515,7 @@ def _conclude(job: _Job, record: Record, run: RunInfo, final_run: RunInfo, start
     record.set_state(run.id, "complete")
     report = _report(job, record, run)
     files = {f.name: record.path(final_run.id) / f.path for f in record.files(final_run.id, chosen.number)}
-    job.say(
-        SearchDone(run.id, chosen, baseline, why, files.get("onnx"), report, time.monotonic() - started)
-    )
+    job.say(SearchDone(run.id, chosen, baseline, why, files.get("onnx"), report, time.monotonic() - started))
     return Front(finals, job.goals)
 
 

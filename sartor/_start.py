@@ -116,7 +116,8 @@ def _text(goals: Goals, values: Mapping[str, float]) -> str:
     )
 
 
-def _closest(goals: Goals, values: dict[str, float], architecture: Architecture, num: int) -> str:
+def closest_message(goals: Goals, values: Mapping[str, float], architecture: Architecture, num: int) -> str:
+    """Says which limits nothing met and what came closest."""
     return f"none of {num} architectures meets the limits; the closest has {_text(goals, values)}: {architecture.to_json()}"
 
 

@@ -100,7 +100,8 @@ class Task:
 
     def build(self, space: Space, architecture: Architecture) -> nn.Module:
         """Returns the stand-alone network of an architecture of ``space`` (by default ``space()``)."""
-        return space.build(architecture)
+        network: nn.Module = space.build(architecture)
+        return network
 
     def deploy(self, network: nn.Module, architecture: Architecture) -> nn.Module:
         """Returns what is exported, measured and evaluated: the network with its preprocessing."""

@@ -65,8 +65,12 @@ class Figure:
 
     def to_json(self) -> dict[str, object]:
         return {
-            "value": self.value, "unit": self.unit, "error": self.error,
-            "kind": self.kind, "raw": list(self.raw), "note": self.note,
+            "value": self.value,
+            "unit": self.unit,
+            "error": self.error,
+            "kind": self.kind,
+            "raw": list(self.raw),
+            "note": self.note,
         }
 
     @classmethod

@@ -106,9 +106,9 @@ def format_figure(name: str, value: float) -> str:
     if unit in ("ms", "mJ"):
         return f"{value:.3g} {unit}"
     if unit == "B":
-        for size, label in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
-            if value >= size:
-                return f"{value / size:.3g} {label}"
+        for power, label in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+            if value >= power:
+                return f"{value / power:.3g} {label}"
         return f"{value:.0f} B"
     if name in FIGURES:
         for size, label in ((1e9, "G"), (1e6, "M"), (1e3, "k")):

@@ -9,7 +9,9 @@ from sartor.trials import Fidelity, Figure, Proposal, Trial, derive_seed
 
 
 def trial(accuracy, latency):
-    return Trial(0, Proposal({}, Fidelity(1.0)), 0, "complete", {"accuracy": accuracy}, {"latency_ms": Figure(latency, "ms")})
+    return Trial(
+        0, Proposal({}, Fidelity(1.0)), 0, "complete", {"accuracy": accuracy}, {"latency_ms": Figure(latency, "ms")}
+    )
 
 
 def test_losses_turn_every_objective_so_that_smaller_is_better():

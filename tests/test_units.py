@@ -8,10 +8,20 @@ from sartor.units import canonical, format_duration, format_figure, parse_durati
 @pytest.mark.parametrize(
     ("name", "text", "value"),
     [
-        ("latency_ms", "1ms", 1.0), ("latency_ms", "250us", 0.25), ("latency_ms", "0.5 s", 500.0), ("latency_ms", "2", 2.0),
-        ("params", "200k", 200e3), ("params", "1.5M", 1.5e6), ("params", "64", 64), ("macs", "2G", 2e9),
-        ("peak_memory_bytes", "2MiB", 2 * 2**20), ("model_bytes", "100KiB", 100 * 1024), ("model_bytes", "1MB", 1e6),
-        ("energy_mj", "3mJ", 3.0), ("energy_mj", "1J", 1000.0), ("latency_ms", 3, 3.0),
+        ("latency_ms", "1ms", 1.0),
+        ("latency_ms", "250us", 0.25),
+        ("latency_ms", "0.5 s", 500.0),
+        ("latency_ms", "2", 2.0),
+        ("params", "200k", 200e3),
+        ("params", "1.5M", 1.5e6),
+        ("params", "64", 64),
+        ("macs", "2G", 2e9),
+        ("peak_memory_bytes", "2MiB", 2 * 2**20),
+        ("model_bytes", "100KiB", 100 * 1024),
+        ("model_bytes", "1MB", 1e6),
+        ("energy_mj", "3mJ", 3.0),
+        ("energy_mj", "1J", 1000.0),
+        ("latency_ms", 3, 3.0),
     ],
 )
 def test_a_quantity_is_read_in_the_unit_of_its_figure(name, text, value):
@@ -24,7 +34,9 @@ def test_a_quantity_that_is_none_is_refused(text):
         parse_figure("latency_ms", text)
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("10m", 600), ("1h30m", 5400), ("1.5h", 5400), ("45", 45), ("500ms", 0.5)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("10m", 600), ("1h30m", 5400), ("1.5h", 5400), ("45", 45), ("500ms", 0.5)]
+)
 def test_a_duration_is_read_in_seconds(text, seconds):
     assert parse_duration_s(text) == pytest.approx(seconds)
 

@@ -15,7 +15,9 @@ app = App(
     version=sartor.__version__,
     help="Finds the right neural network for your data and your device.",
 )
-app.command("sartor.cli._search:app", name="search", help="Search architectures for a task; train, test, export, report.")
+app.command(
+    "sartor.cli._search:app", name="search", help="Search architectures for a task; train, test, export, report."
+)
 app.command("sartor.cli._runs:runs", name="runs", help="List, show and compare recorded runs.")
 app.command("sartor.cli._runs:front", name="front", help="Print the Pareto front of a run; pick by limit.")
 app.command("sartor.cli._runs:report", name="report", help="Write the HTML report of a run.")

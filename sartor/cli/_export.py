@@ -13,7 +13,15 @@ from sartor.cli._runs import DEFAULT_OUT, Out, _search_run
 from sartor.runs import Record
 
 
-def export(run: str, architecture: str = "chosen", /, *, to: Literal["onnx"] = "onnx", file: Path | None = None, out: Out = DEFAULT_OUT) -> None:
+def export(
+    run: str,
+    architecture: str = "chosen",
+    /,
+    *,
+    to: Literal["onnx"] = "onnx",
+    file: Path | None = None,
+    out: Out = DEFAULT_OUT,
+) -> None:
     """Export a retrained network of a run, checked against torch.
 
     Parameters
@@ -35,7 +43,9 @@ def export(run: str, architecture: str = "chosen", /, *, to: Literal["onnx"] = "
     print(export_trial(record, _search_run(record, run), architecture, file))
 
 
-def predict(file: Path, /, *images: Path, top: Annotated[int, Parameter(help="How many labels for each image.")] = 3) -> None:
+def predict(
+    file: Path, /, *images: Path, top: Annotated[int, Parameter(help="How many labels for each image.")] = 3
+) -> None:
     """Label images with an exported network; needs no torch.
 
     Parameters

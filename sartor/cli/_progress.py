@@ -32,7 +32,9 @@ class Progress:
             self._live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._live:
             self._live.stop()
             self._live = None
@@ -47,7 +49,9 @@ class Progress:
         elif isinstance(event, Note):
             self._say(f"note: {event.text}")
         elif isinstance(event, FinalistsChosen):
-            self._say(f"retraining {len(event.trials)} networks from scratch: trials {', '.join(map(str, event.trials))}")
+            self._say(
+                f"retraining {len(event.trials)} networks from scratch: trials {', '.join(map(str, event.trials))}"
+            )
         elif isinstance(event, SearchDone):
             self._done = event
         elif isinstance(event, SearchProgress):
@@ -68,7 +72,9 @@ class Progress:
         if event.failed:
             parts.append(f"{event.failed} failed")
         if event.best:
-            parts.append("best " + ", ".join(f"{name} {format_figure(name, value)}" for name, value in event.best.items()))
+            parts.append(
+                "best " + ", ".join(f"{name} {format_figure(name, value)}" for name, value in event.best.items())
+            )
         if event.running:
             parts.append(event.running)
         return "  |  ".join(parts)
@@ -78,7 +84,9 @@ class Progress:
         done = self._done
         assert done is not None, "a search that returns has said SearchDone"
         console = Console()
-        shown = sorted({done.chosen.number: done.chosen, **{t.number: t for t in front}}.values(), key=lambda t: t.number)
+        shown = sorted(
+            {done.chosen.number: done.chosen, **{t.number: t for t in front}}.values(), key=lambda t: t.number
+        )
         if done.baseline is not None and all(t.number != done.baseline.number for t in shown):
             shown.append(done.baseline)
         metrics = [name for name in done.chosen.metrics if name.endswith(self._primary(done))]
@@ -87,13 +95,17 @@ class Progress:
         for trial in shown:
             mark = "chosen" if trial.number == done.chosen.number else "baseline" if trial is done.baseline else ""
             table.add_row(
-                mark, str(trial.number), *(f"{trial.metrics[m]:.4f}" if m in trial.metrics else "" for m in metrics),
+                mark,
+                str(trial.number),
+                *(f"{trial.metrics[m]:.4f}" if m in trial.metrics else "" for m in metrics),
                 *(format_figure(c, trial.costs[c].value) if c in trial.costs else "" for c in costs),
             )
         console.print(table)
         for label, value in (
             ("chosen", f"network {done.chosen.number}: {done.why}"),
-            ("network", done.network), ("report", done.report), ("took", format_duration(done.elapsed_s)),
+            ("network", done.network),
+            ("report", done.report),
+            ("took", format_duration(done.elapsed_s)),
         ):
             if value is not None:
                 console.print(f"{label:8s} {value}", highlight=False, markup=False, soft_wrap=True)

@@ -57,7 +57,14 @@ def list_runs(*, out: Out = DEFAULT_OUT) -> None:
             values = [t.values[primary.name] for t in complete if primary.name in t.values]
             if values:
                 best = f"{primary.name} {min(values, key=primary.loss):.4f}"
-        table.add_row(run.id, run.state, _when(run.created), format_duration(run.elapsed_s), f"{len(complete)}/{len(trials)}", best)
+        table.add_row(
+            run.id,
+            run.state,
+            _when(run.created),
+            format_duration(run.elapsed_s),
+            f"{len(complete)}/{len(trials)}",
+            best,
+        )
     Console().print(table)
 
 
@@ -77,7 +84,10 @@ def show(run: str = "latest", /, *, out: Out = DEFAULT_OUT, trials: bool = False
     record = Record(out, read_only=True)
     info = record.run(run)
     console = Console()
-    console.print(f"[bold]{info.id}[/bold]  {info.kind}, {info.state}, started {_when(info.created)}, took {format_duration(info.elapsed_s)}", highlight=False)
+    console.print(
+        f"[bold]{info.id}[/bold]  {info.kind}, {info.state}, started {_when(info.created)}, took {format_duration(info.elapsed_s)}",
+        highlight=False,
+    )
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in info.config.items():
         if name not in ("space_text", "describe"):
@@ -92,12 +102,17 @@ def show(run: str = "latest", /, *, out: Out = DEFAULT_OUT, trials: bool = False
     counts = {state: sum(t.state == state for t in found) for state in ("complete", "infeasible", "failed", "running")}
     console.print("trials: " + ", ".join(f"{n} {state}" for state, n in counts.items() if n))
     if trials:
-        rows = Table("#", "state", "fidelity", "metrics", "costs", "architecture", box=None, header_style="bold", pad_edge=False)
+        rows = Table(
+            "#", "state", "fidelity", "metrics", "costs", "architecture", box=None, header_style="bold", pad_edge=False
+        )
         for t in found:
             rows.add_row(
-                str(t.number), t.state, str(t.proposal.fidelity),
+                str(t.number),
+                t.state,
+                str(t.proposal.fidelity),
                 ", ".join(f"{k} {v:.4g}" for k, v in t.metrics.items()) or (t.failure or ""),
-                ", ".join(format_figure(k, f.value) for k, f in t.costs.items()), t.architecture.to_json(),
+                ", ".join(format_figure(k, f.value) for k, f in t.costs.items()),
+                t.architecture.to_json(),
             )
         console.print(rows)
     for file in record.files(info.id):
@@ -125,8 +140,8 @@ def compare(first: str, second: str, /, *more: str, out: Out = DEFAULT_OUT) -> N
     for objective in goals_of(infos[0]).objectives:
         best = []
         for front in fronts:
-            values = [t.values[objective.name] for t in front if objective.name in t.values]
-            best.append(format_figure(objective.name, min(values, key=objective.loss)) if values else "")
+            reached = [t.values[objective.name] for t in front if objective.name in t.values]
+            best.append(format_figure(objective.name, min(reached, key=objective.loss)) if reached else "")
         table.add_row(f"best {objective.name}", *best)
     table.add_row("on the front", *(str(len(front)) for front in fronts))
     console.print(table)
@@ -154,7 +169,11 @@ def front(run: str = "latest", /, *, out: Out = DEFAULT_OUT, pick: list[str] | N
             console.print(f"  {name}: {format_figure(name, value)}", highlight=False)
         console.print(f"  architecture: {chosen.architecture.to_json()}", highlight=False, markup=False, soft_wrap=True)
         return
-    console.print(f"{source.id}: {len(found)} on the front" + ("" if source.kind == "final" else " (search scores; nothing retrained yet)"), highlight=False)
+    console.print(
+        f"{source.id}: {len(found)} on the front"
+        + ("" if source.kind == "final" else " (search scores; nothing retrained yet)"),
+        highlight=False,
+    )
     console.print(str(found), highlight=False, markup=False, soft_wrap=True)
 
 

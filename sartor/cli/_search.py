@@ -84,9 +84,23 @@ def _command(spec: TaskSpec, options_type: type[Any]) -> Callable[..., None]:
         task = spec.load()(data, **dataclasses.asdict(options))
         with Progress() as progress:
             front = run_search(
-                task, task_name=spec.name, limits=limit or (), objectives=objective or (), budget=budget, trials=trials,
-                strategy=strategy, halving=halving, epochs=epochs, finalists=finalists, seed=seed, workers=workers,
-                slots=slots, device=device, out=out, resume=resume, on_event=progress,
+                task,
+                task_name=spec.name,
+                limits=limit or (),
+                objectives=objective or (),
+                budget=budget,
+                trials=trials,
+                strategy=strategy,
+                halving=halving,
+                epochs=epochs,
+                finalists=finalists,
+                seed=seed,
+                workers=workers,
+                slots=slots,
+                device=device,
+                out=out,
+                resume=resume,
+                on_event=progress,
                 command=shlex.join(["sartor", *sys.argv[1:]]),
             )
         progress.finish(front)
@@ -116,9 +130,9 @@ def _spec_of(tokens: list[str]) -> tuple[TaskSpec | None, list[str]]:
             spec = TaskSpec(kind.__name__, target, options=f"{kind.__module__}:{kind.Options.__qualname__}")
             return spec, tokens[:i] + tokens[i + width :]
     if tokens and not tokens[0].startswith("-"):
-        spec = find("tasks", tokens[0])
-        assert isinstance(spec, TaskSpec)
-        return spec, tokens[1:]
+        found = find("tasks", tokens[0])
+        assert isinstance(found, TaskSpec), f"the SPEC of task {found.name} is no TaskSpec"
+        return found, tokens[1:]
     return None, tokens
 
 
@@ -128,8 +142,10 @@ def run(tokens: Sequence[str]) -> None:
     if spec is None:
         names = ", ".join(specs("tasks"))
         if set(rest) & {"--help", "-h"} or not rest:
-            print(f"Usage: sartor search TASK [OPTIONS]\n       sartor search --task module:Class [OPTIONS]\n\nTasks: {names}\n"
-                  "Options: sartor search TASK --help")
+            print(
+                f"Usage: sartor search TASK [OPTIONS]\n       sartor search --task module:Class [OPTIONS]\n\nTasks: {names}\n"
+                "Options: sartor search TASK --help"
+            )
             return
         raise InputError(f"expected a task after 'search' ({names}) or --task module:Class, got {rest[0]!r}")
     _app(spec)(rest)

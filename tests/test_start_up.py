@@ -1,0 +1,55 @@
+import subprocess
+import sys
+
+import pytest
+
+
+def run(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import sartor",
+        "import sartor; sartor.Space, sartor.Goals, sartor.Trial, sartor.Record, sartor.Front",
+        "from sartor.registry import specs; [specs(k) for k in ('tasks', 'strategies', 'spaces', 'devices')]",
+        "import sartor.cli",
+        *(
+            f"import sartor.cli\ntry: sartor.cli.main({tokens!r})\nexcept SystemExit: pass"
+            for tokens in (
+                ["--help"],
+                ["tasks"],
+                ["strategies"],
+                ["spaces"],
+                ["devices"],
+                ["search", "--help"],
+                ["search", "images", "--help"],
+            )
+        ),
+    ],
+)
+def test_what_lists_and_helps_loads_no_torch(code):
+    result = run(f"{code}\nimport sys; assert 'torch' not in sys.modules")
+    assert result.returncode == 0, result.stderr
+
+
+def test_listing_runs_loads_no_torch(tmp_path):
+    result = run(
+        f"from sartor.runs import Record\nfrom pathlib import Path\nRecord(Path({str(tmp_path)!r})).close()\n"
+        f"import sartor.cli\ntry: sartor.cli.main(['runs', 'list', '--out', {str(tmp_path)!r}])\nexcept SystemExit as e: assert not e.code, e\n"
+        "import sys; assert 'torch' not in sys.modules"
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_importing_the_package_loads_not_even_numpy():
+    result = run("import sartor, sys; assert 'numpy' not in sys.modules")
+    assert result.returncode == 0, result.stderr
+
+
+def test_every_public_name_is_there():
+    import sartor
+
+    for name in sartor.__all__:
+        assert getattr(sartor, name) is not None
