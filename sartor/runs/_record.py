@@ -102,12 +102,12 @@ class Record:
         return self._info(row)
 
     def _info(self, row: Sequence[Any]) -> RunInfo:
-        state: RunState = row[5]
+        run_id, kind, config, environment, print_, state, created, updated, elapsed_s, seed, parent, result = row
         if state == "running" and not self._store.is_being_written():
             state = "interrupted"
         return RunInfo(
-            row[0], row[1], json.loads(row[2]), json.loads(row[3]), row[4], state, *row[6:11],
-            None if row[11] is None else json.loads(row[11]),
+            run_id, kind, json.loads(config), json.loads(environment), print_, state, created, updated, elapsed_s, seed,
+            parent, None if result is None else json.loads(result),
         )
 
     def children(self, run_id: str) -> list[RunInfo]:
@@ -266,8 +266,8 @@ class Record:
             ids = {run_id for (run_id,) in db.execute("select id from runs")}
             if parent is None:
                 stem = re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.") or "run"
-                taken = [int(match[1]) for run_id in ids if (match := re.fullmatch(rf"{re.escape(stem)}-(\d+)", run_id))]
-                run_id = f"{stem}-{max(taken, default=0) + 1}"
+                found = (re.fullmatch(rf"{re.escape(stem)}-(\d+)", run_id) for run_id in ids)
+                run_id = f"{stem}-{max((int(match[1]) for match in found if match), default=0) + 1}"
             else:
                 if parent not in ids:
                     raise RecordError(f"no run {parent!r} in {self.out}{near(parent, ids)}")
@@ -312,7 +312,9 @@ class Record:
     def set_result(self, run_id: str, result: Mapping[str, Any]) -> None:
         """Keeps what was concluded from a run, as JSON."""
         with self._store.writing() as db:
-            db.execute("update runs set result=?, updated=? where id=?", (json.dumps(dict(result)), time.time(), run_id))
+            db.execute(
+                "update runs set result=?, updated=? where id=?", (json.dumps(dict(result)), time.time(), run_id)
+            )
 
     def add_elapsed(self, run_id: str, seconds: float) -> None:
         """Adds wall-clock time to what was worked on a run; writes the points that wait with it."""
@@ -344,9 +346,9 @@ class Record:
         with self._store.writing() as db:
             db.execute(
                 "insert into trials values(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-                (run_id, trial.number, proposal.architecture.to_json(), proposal.fidelity.amount, proposal.fidelity.unit,
-                 proposal.continues, proposal.replicate, trial.seed, trial.state, trial.attempts, trial.failure, None,
-                 None, None, begins, ends),
+                (run_id, trial.number, proposal.architecture.to_json(), proposal.fidelity.amount,
+                 proposal.fidelity.unit, proposal.continues, proposal.replicate, trial.seed, trial.state,
+                 trial.attempts, trial.failure, None, None, None, begins, ends),
             )
             if trial.state != "running":
                 _write_end(db, run_id, trial)
@@ -363,7 +365,9 @@ class Record:
         try:
             return row[0], json.loads(zlib.decompress(row[1]))
         except (zlib.error, ValueError) as error:
-            raise RecordError(f"{self._store.path} is damaged: the state of {run_id} cannot be read ({error})") from error
+            raise RecordError(
+                f"{self._store.path} is damaged: the state of {run_id} cannot be read ({error})"
+            ) from error
 
     def start_attempt(self, run_id: str, trial: Trial) -> None:
         """Notes how often a worker died on a trial and drops its points: the attempt that begins tells them anew."""
@@ -458,7 +462,8 @@ def _write_metrics(db: Any, run_id: str, number: int, metrics: Mapping[str, floa
 def _write_end(db: Any, run_id: str, trial: Trial) -> None:
     usage = trial.usage
     db.execute(
-        "update trials set state=?, attempts=?, failure=?, cpu_s=?, wall_s=?, peak_rss_bytes=? where run=? and number=?",
+        "update trials set state=?, attempts=?, failure=?, cpu_s=?, wall_s=?, peak_rss_bytes=? "
+        "where run=? and number=?",
         (trial.state, trial.attempts, trial.failure, usage.get("cpu_s"), usage.get("wall_s"),
          usage.get("peak_rss_bytes"), run_id, trial.number),
     )

@@ -99,8 +99,8 @@ class Store:
         version = db.execute("pragma user_version").fetchone()[0]
         if version > VERSION:
             raise RecordError(
-                f"{self.path} was written by a newer Sartor (record version {version}, this one reads up to {VERSION}): "
-                "upgrade Sartor"
+                f"{self.path} was written by a newer Sartor (record version {version}, this one reads up to "
+                f"{VERSION}): upgrade Sartor"
             )
 
     def _open_reader(self) -> sqlite3.Connection:
