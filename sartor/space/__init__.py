@@ -12,9 +12,9 @@
     architecture = space.sample(rng)
     network = space.build(architecture)
 
-Any class or function becomes searchable without being changed. Conditional choices are nesting; one choice in many places
-is `Shared`; a value computed from shared choices is `Derived`. Keys are argument paths: ``blocks.0.kernel``; a shared
-choice's key is its name. Counting, sampling, varying, encoding and printing build nothing and load no torch.
+Any class or function becomes searchable without being changed. Conditional choices are nesting; one choice in many
+places is `Shared`; a value computed from shared choices is `Derived`. Keys are argument paths: ``blocks.0.kernel``; a
+shared choice's key is its name. Counting, sampling, varying, encoding and printing build nothing and load no torch.
 """
 
 from sartor.space._architecture import Architecture

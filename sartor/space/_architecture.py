@@ -2,71 +2,95 @@
 
 from __future__ import annotations
 
+import collections
+import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeVar, cast
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, cast
 
 from sartor.errors import SpaceError
 from sartor.space._domains import Domain
 from sartor.space._nodes import Label, as_label, typed
 
-_Default = TypeVar("_Default")
-_MASK = (1 << 61) - 1
+_WORD = (1 << 64) - 1
+_MASK = (1 << 60) - 1
 
 
 class Codebook:
     """How codes are read: a key and its values per column. Shared by the architectures of one compiled space.
 
+    An architecture's codes are bytes: one integer per column (-1 where inactive), then a double for each active float
+    range, in order.
+
     Attributes:
         keys: One per column.
         domains: One per column.
-        floats: Columns of float ranges, whose numbers stand beside the codes.
+        floats: Columns of float ranges, whose numbers stand behind the codes.
+        typecode: Of the integers, as in `struct`.
+        length: Bytes of the integers.
     """
 
-    __slots__ = ("_columns", "_hashes", "domains", "floats", "itemsize", "keys", "typecode")
+    __slots__ = ("_columns", "_parts", "domains", "floats", "itemsize", "keys", "length", "typecode")
 
     def __init__(self, keys: tuple[str, ...], domains: tuple[Domain, ...], floats: tuple[int, ...]) -> None:
         self.keys, self.domains, self.floats = keys, domains, floats
         largest = max((len(domain) for domain in domains), default=1)
-        self.typecode = "b" if largest < 128 else "h" if largest < 32768 else "i"
+        self.typecode: Literal["b", "h", "i"] = "b" if largest < 128 else "h" if largest < 32768 else "i"
         self.itemsize = {"b": 1, "h": 2, "i": 4}[self.typecode]
+        self.length = len(keys) * self.itemsize
         self._columns = tuple(zip(keys, domains, strict=True))
-        self._hashes: list[dict[int, int]] = [{} for _ in keys]
+        self._parts: list[dict[int, int]] = [{} for _ in keys]
 
-    def read(self, codes: bytes, numbers: tuple[float, ...]) -> dict[str, Label]:
+    def row(self, codes: bytes) -> memoryview:
+        """Returns the integers."""
+        return memoryview(codes)[: self.length].cast(self.typecode)
+
+    def numbers(self, codes: bytes) -> tuple[float, ...]:
+        """Returns the numbers of the active float ranges."""
+        return struct.unpack(f"{(len(codes) - self.length) // 8}d", codes[self.length :])
+
+    def read(self, codes: bytes) -> dict[str, Label]:
         """Returns key -> value of the active choices, in the order of the space."""
         values: dict[str, Label] = {}
-        for (key, domain), code in zip(self._columns, memoryview(codes).cast(self.typecode), strict=True):
+        row = self.row(codes)
+        for (key, domain), code in zip(self._columns, row, strict=True):
             if code >= 0:
                 values[key] = domain[code]
-        if numbers:
-            view = memoryview(codes).cast(self.typecode)
-            active = (self.keys[column] for column in self.floats if view[column] >= 0)
-            values.update(zip(active, numbers, strict=True))
+        if self.floats:
+            active = (self.keys[column] for column in self.floats if row[column] >= 0)
+            values.update(zip(active, self.numbers(codes), strict=True))
         return values
 
-    def hash(self, codes: bytes, numbers: tuple[float, ...]) -> int:
-        """Returns the hash that an `Architecture` of the same values has, from per-column tables."""
-        if numbers:
-            return hash_items(self.read(codes, numbers).items())
+    def hash(self, codes: bytes) -> int:
+        """Returns the hash that an `Architecture` of the same values has, from what is known per column and code."""
+        if self.floats:
+            return hash_items(self.read(codes).items())
         total = 0
-        for column, (code, known) in enumerate(
-            zip(memoryview(codes).cast(self.typecode), self._hashes, strict=True)
-        ):
+        for column, code in enumerate(memoryview(codes).cast(self.typecode)):
             if code >= 0:
+                known = self._parts[column]
                 part = known.get(code)
                 if part is None:
-                    part = known[code] = hash((self.keys[column], self.domains[column][code]))
+                    part = known[code] = _hash_item(self.keys[column], self.domains[column][code])
                 total += part
         return total & _MASK
 
 
+def _hash_item(key: str, value: Label) -> int:
+    """Returns a well mixed hash (the finaliser of SplitMix64): sums of hashes of small tuples collide."""
+    part = hash((value, key)) & _WORD
+    part = ((part ^ (part >> 30)) * 0xBF58476D1CE4E5B9) & _WORD
+    part = ((part ^ (part >> 27)) * 0x94D049BB133111EB) & _WORD
+    return part ^ (part >> 31)
+
+
 def hash_items(items: Iterable[tuple[str, Label]]) -> int:
-    """Returns a hash of ``items`` that does not depend on their order (a sum, so that it is made of parts)."""
-    return sum(hash(item) for item in items) & _MASK
+    """Returns a hash of ``items`` that does not depend on their order: a sum, so that it can be made of parts."""
+    return sum(_hash_item(key, value) for key, value in items) & _MASK
 
 
-class Architecture(Mapping[str, Label]):
+class Architecture(Mapping[str, Any]):
     """One assignment of a space's choices: immutable, hashable, JSON both ways; it holds no reference to its space.
 
     Equality is of values and their types, whatever the order of the keys. Architectures that a space makes are decoded
@@ -83,26 +107,27 @@ class Architecture(Mapping[str, Label]):
         '{"width":24,"kernel":5}'
     """
 
-    __slots__ = ("_book", "_codes", "_hash", "_numbers", "_values")
+    __slots__ = ("_book", "_codes", "_hash", "_values")
     _book: Codebook | None
     _codes: bytes
-    _numbers: tuple[float, ...]
-    _values: dict[str, Label] | None
-    _hash: int | None
+    _values: dict[str, Label]
+    _hash: int
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         try:
             self._values = {str(key): as_label(value) for key, value in values.items()}
         except TypeError as error:
             raise SpaceError(f"an architecture holds plain values: {error}") from error
-        self._book, self._codes, self._numbers, self._hash = None, b"", (), None
+        self._book, self._codes = None, b""
 
     def _dict(self) -> dict[str, Label]:
-        if self._values is None:
-            self._values = cast(Codebook, self._book).read(self._codes, self._numbers)
-        return self._values
+        try:
+            return self._values
+        except AttributeError:  # made from codes, and not read yet
+            self._values = cast(Codebook, self._book).read(self._codes)
+            return self._values
 
-    def __getitem__(self, key: str) -> Label:
+    def __getitem__(self, key: str) -> Any:
         return self._dict()[key]
 
     def __iter__(self) -> Iterator[str]:
@@ -115,18 +140,17 @@ class Architecture(Mapping[str, Label]):
         return key in self._dict()
 
     def __hash__(self) -> int:
-        if self._hash is None:
-            if self._book is not None:
-                self._hash = self._book.hash(self._codes, self._numbers)
-            else:
-                self._hash = hash_items(self._dict().items())
-        return self._hash
+        try:
+            return self._hash
+        except AttributeError:  # not asked before
+            self._hash = hash_items(self._values.items()) if self._book is None else self._book.hash(self._codes)
+            return self._hash
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Architecture):
             return NotImplemented
         if self._book is not None and self._book is other._book:
-            return self._codes == other._codes and self._numbers == other._numbers
+            return self._codes == other._codes
         mine, theirs = self._dict(), other._dict()
         return mine == theirs and all(typed(value) == typed(theirs[key]) for key, value in mine.items())
 
@@ -162,21 +186,21 @@ class Architecture(Mapping[str, Label]):
         return f"Architecture({self._dict()!r})"
 
 
-_new = Architecture.__new__
+_set_book: Any = Architecture._book.__set__  # type: ignore[union-attr]
+_set_codes: Any = Architecture._codes.__set__  # type: ignore[attr-defined]
 
 
-def coded(book: Codebook, codes: bytes, numbers: tuple[float, ...] = ()) -> Architecture:
-    """Returns the architecture of ``codes`` (one per column of ``book``, -1 where inactive), decoded when read."""
-    made = _new(Architecture)
-    made._book = book
-    made._codes = codes
-    made._numbers = numbers
-    made._values = made._hash = None
+def coded(book: Codebook, codes: Sequence[bytes]) -> list[Architecture]:
+    """Returns the architectures of ``codes``, decoded when read.
+
+    The loops run in `map`: a sample of a million must not pay for a million calls of a constructor.
+    """
+    made = list(map(Architecture.__new__, itertools.repeat(Architecture, len(codes))))
+    collections.deque(map(_set_book, made, itertools.repeat(book)), maxlen=0)
+    collections.deque(map(_set_codes, made, codes), maxlen=0)
     return made
 
 
-def codes_of(architecture: Architecture, book: Codebook) -> tuple[bytes, tuple[float, ...]] | None:
+def codes_of(architecture: Architecture, book: Codebook) -> bytes | None:
     """Returns the codes under ``book`` without reading values, or None when another space made it."""
-    if architecture._book is book:
-        return architecture._codes, architecture._numbers
-    return None
+    return architecture._codes if architecture._book is book else None

@@ -21,7 +21,7 @@ from sartor.space._compile import (
     Plan,
     Splice,
 )
-from sartor.space._nodes import Label, name_of
+from sartor.space._nodes import name_of
 
 
 class _Spliced(list[Any]):

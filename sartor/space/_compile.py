@@ -25,7 +25,6 @@ from sartor.space._nodes import (
     NODES,
     Derived,
     FloatRange,
-    IntRange,
     OneOf,
     Permutation,
     Recipe,
@@ -199,7 +198,7 @@ class Compiled:
 
     def full_codes(self, row: bytes) -> list[int]:
         """Returns the codes of all slots, hidden ones too, from the codes of the visible ones."""
-        shown = memoryview(row).cast(self.book.typecode).tolist()
+        shown: list[int] = self.book.row(row).tolist()
         if len(shown) == len(self.slots):
             return shown
         codes = [-1] * len(self.slots)
@@ -439,10 +438,10 @@ def _resolve(visitor: _Visitor) -> tuple[list[Slot], dict[int, int]]:
     slots = []
     for id in ordered:
         key, domain, _, kind, node = visitor.drafts[id]
-        when = None
+        conditions: tuple[Conjunction, ...] | None = None
         if () not in whens[id]:
-            when = tuple(tuple((ordered[source], mask) for source, mask in literals) for literals in whens[id])
-        slots.append(Slot(id, key, domain, when, kind, node))
+            conditions = tuple(tuple((ordered[source], mask) for source, mask in literals) for literals in whens[id])
+        slots.append(Slot(id, key, domain, conditions, kind, node))
     return slots, {visitor.order[id]: position for id, position in ordered.items()}
 
 

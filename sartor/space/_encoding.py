@@ -29,7 +29,8 @@ class _Column:
     def features(self, codes: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Returns the features of active ``codes`` other than a number's, ``[n, width]``."""
         if self.kind == "one-hot":
-            return np.eye(self.width, dtype=np.float32)[codes]
+            own: npt.NDArray[np.float32] = np.eye(self.width, dtype=np.float32)[codes]
+            return own
         values, inverse = np.unique(codes, return_inverse=True)
         table = np.zeros((len(values), self.width), np.float32)
         size = len(self.domain.items) if self.kind == "order" else 0

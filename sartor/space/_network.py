@@ -1,8 +1,8 @@
 """A finite-domain constraint network and bucket elimination over it (Dechter 1999, doi:10.1016/S0004-3702(99)00059-4).
 
-Variables take codes ``0 .. domain - 1``; a factor says which combinations of some of them are allowed. Summing variables
-out in turn gives the exact number of solutions; walking the same tables back gives exact uniform samples, the list of
-all solutions without dead ends, and, with maxima for sums, the best solution.
+Variables take codes ``0 .. domain - 1``; a factor says which combinations of some of them are allowed. Summing
+variables out in turn gives the exact number of solutions; walking the same tables back gives exact uniform samples, the
+list of all solutions without dead ends, and, with maxima for sums, the best solution.
 
 A subtree of the elimination with few solutions is tabulated: drawing from it is then one table look-up for all its
 variables, because uniform over solutions means uniform over the subtree's rows given what is above it.
@@ -264,8 +264,9 @@ class Network:
     def _tabulate(self, variable: int) -> Block:
         bucket = self.buckets[variable]
         rows, own = np.nonzero(bucket.table.reshape(-1, self.domains[variable]) > 0)
-        known = dict(zip(bucket.scope, np.unravel_index(rows, bucket.table.shape[:-1]), strict=True)) if bucket.scope else {}
-        known[variable] = own
+        known: dict[int, npt.NDArray[Any]] = {variable: own}
+        if bucket.scope:
+            known.update(zip(bucket.scope, np.unravel_index(rows, bucket.table.shape[:-1]), strict=True))
         shape = dict(zip((*bucket.scope, variable), bucket.table.shape, strict=True))
         variables: list[int] = [variable]
         columns: list[npt.NDArray[Any]] = [own]

@@ -80,10 +80,10 @@ class Rules:
     def _variables(self) -> tuple[Variables, list[_Check]]:
         variables = Variables(self.compiled)
         checks: list[_Check] = []
-        for constraint in self._keyed:
-            for scope, table in self.tables.of(constraint):
+        for keyed in self._keyed:
+            for scope, table in self.tables.of(keyed):
                 variables.add_table(scope, table)
-                checks.append(_Check(constraint.name, scope, variables.factors[-1].table))
+                checks.append(_Check(keyed.name, scope, variables.factors[-1].table))
         for constraint in self.constraints:
             if isinstance(constraint, Given):
                 found = matches(constraint.key, list(self.compiled.by_key))

@@ -100,4 +100,5 @@ class Sampler:
         at = code
         if step.scope:
             at = self.network.row_index(step.scope, known).astype(np.intp) * width + code
-        return np.where(share < step.threshold.ravel()[at], code, step.alias.ravel()[at])
+        drawn: npt.NDArray[Any] = np.where(share < step.threshold.ravel()[at], code, step.alias.ravel()[at])
+        return drawn

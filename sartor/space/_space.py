@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
+import struct
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, overload
@@ -55,10 +58,9 @@ class _Modulo(NamedTuple):
 
 
 class _Classes(NamedTuple):
-    """One row of codes a class, and class -> row."""
+    """One row of codes a class, and class -> codes."""
 
     rows: CodeRows
-    members: frozenset[bytes]
     by_class: dict[Any, bytes]
 
 
@@ -115,10 +117,10 @@ class Space:
     def where(self, function: Callable[..., Any], *keys: str, name: str | None = None) -> Space:
         """Returns the space of the architectures for which ``function`` is true.
 
-        With keys, ``function`` gets one value per key and is applied wherever all of them are active; keys may be globs,
-        and wildcards of one predicate stand for the same text (``"layers.*.dim", "layers.*.heads"``: of one layer).
-        This is exact and fast: the predicate becomes a truth table. A table of more than a million entries is applied
-        by rejection instead, with a warning.
+        With keys, ``function`` gets one value per key and is applied wherever all of them are active; keys may be
+        globs, and wildcards of one predicate stand for the same text (``"layers.*.dim", "layers.*.heads"``: of one
+        layer). This is exact and fast: the predicate becomes a truth table. A table of more than a million entries is
+        applied by rejection instead, with a warning.
 
         Without keys, ``function`` gets the `Architecture` and is applied by rejection; `acceptance` says how often.
 
@@ -139,8 +141,6 @@ class Space:
         space = self._derived((*self._constraints, constraint), self._modulo)
         size = space._rules.rejected_tables.get(named)
         if size is not None:
-            import warnings
-
             warnings.warn(
                 f"{named} would need a table of {size:,} entries over {len(keys)} keys: it is applied by rejection",
                 stacklevel=2,
@@ -167,8 +167,8 @@ class Space:
 
         Args:
             representative: Gives equal (hashable) values for isomorphic architectures, or the `Architecture` that
-                stands for the class. Spaces of up to 2,000,000 architectures are listed once and the first of each class
-                kept; larger ones need the second form, and are filtered by rejection.
+                stands for the class. Spaces of up to 2,000,000 architectures are listed once and the first of each
+                class kept; larger ones need the second form, and are filtered by rejection.
             name: What errors and the fingerprint call it.
 
         Constraints hold first, those added later too: each class of the narrowed space is kept once.
@@ -271,7 +271,7 @@ class Space:
         if self.continuous or (self._modulo is None and not self._rules.predicates):
             return CountEstimate(float(self.count()), 0.0, 1.0)
         rows = self._sampler.draw(num_draws, rng)
-        share = float(self._accepts(rows).mean())
+        share = float(self._accepts(self._wrap(rows, self._draw_numbers(rows, rng))).mean())
         total = float(self._num_discrete)
         return CountEstimate(total * share, total * math.sqrt(share * (1 - share) / num_draws), share)
 
@@ -316,7 +316,7 @@ class Space:
         if isinstance(values, Architecture):
             known = codes_of(values, self._compiled.book)
             if known is not None:
-                return self._compiled.full_codes(known[0]), self._numbers_of(*known)
+                return self._compiled.full_codes(known), self._numbers_of(known)
         codes: list[int] = []
         numbers: dict[int, float] = {}
         used: set[str] = set()
@@ -351,21 +351,22 @@ class Space:
                 raise SpaceError(f"no choice has the key {key!r}{near(key, self.keys)}")
         return codes, numbers
 
-    def _numbers_of(self, row: bytes, numbers: tuple[float, ...]) -> dict[int, float]:
-        if not numbers:
-            return {}
+    def _numbers_of(self, codes: bytes) -> dict[int, float]:
         book = self._compiled.book
-        view = memoryview(row).cast(book.typecode)
-        active = [self._compiled.visible[column] for column in book.floats if view[column] >= 0]
-        return dict(zip(active, numbers, strict=True))
+        if not book.floats:
+            return {}
+        row = book.row(codes)
+        active = [self._compiled.visible[column] for column in book.floats if row[column] >= 0]
+        return dict(zip(active, book.numbers(codes), strict=True))
 
     def _coded(self, codes: Sequence[int], numbers: Mapping[int, float]) -> Architecture:
         compiled = self._compiled
-        if len(codes) == len(compiled.visible):
-            row = np.array(codes, _TYPES[compiled.book.typecode]).tobytes()
-        else:
-            row = np.array([codes[index] for index in compiled.visible], _TYPES[compiled.book.typecode]).tobytes()
-        return coded(compiled.book, row, tuple(numbers[index] for index in compiled.visible if index in numbers))
+        shown = codes if len(codes) == len(compiled.visible) else [codes[index] for index in compiled.visible]
+        row = struct.pack(f"{len(shown)}{compiled.book.typecode}", *shown)
+        if numbers:
+            active = [numbers[index] for index in compiled.visible if index in numbers]
+            row += struct.pack(f"{len(active)}d", *active)
+        return coded(compiled.book, [row])[0]
 
     # ---- sampling
 
@@ -383,8 +384,7 @@ class Space:
         Raises:
             SpaceError: No architecture satisfies the constraints, or hardly any draw does.
         """
-        rows = self.sample_codes(1 if n is None else n, rng)
-        made = self._wrap(rows, self._draw_numbers(rows, rng))
+        made = self._wrap(*self._draw(1 if n is None else n, rng))
         return made[0] if n is None else made
 
     def sample_codes(self, n: int, rng: np.random.Generator) -> CodeRows:
@@ -393,31 +393,39 @@ class Space:
         Columns are the choices in order (a key has several where several choices that exclude one another share it);
         numbers of float ranges are not part of the codes.
         """
+        return self._draw(n, rng)[0]
+
+    def _draw(self, n: int, rng: np.random.Generator) -> tuple[CodeRows, list[bytes]]:
+        """Returns ``n`` rows of codes, and the numbers that stand behind each."""
         if self._modulo is not None and self._num_discrete <= MAX_LISTED:
-            rows = self._classes.rows
-            return rows[rng.integers(0, len(rows), n)]
+            listed = self._classes.rows
+            rows = listed[rng.integers(0, len(listed), n)]
+            return rows, self._draw_numbers(rows, rng)
         if self._modulo is None and not self._rules.predicates:
-            return self._sampler.draw(n, rng)
-        kept: list[CodeRows] = []
+            rows = self._sampler.draw(n, rng)
+            return rows, self._draw_numbers(rows, rng)
+        kept: list[CodeRows] = [np.empty((0, len(self._compiled.visible)), _TYPES[self._compiled.book.typecode])]
+        kept_numbers: list[bytes] = []
         drawn = accepted = 0
         while accepted < n:
-            rate = max(accepted, 1) / max(drawn, 1) if drawn else 1.0
-            rows = self._sampler.draw(int(min(max((n - accepted) / rate * 1.2, 16), 20_000)), rng)
-            mask = self._accepts(rows)
+            wanted = (n - accepted) * 1.2 * (drawn + 1) / (accepted + 1)
+            rows = self._sampler.draw(int(min(max(wanted, 16), 20_000)), rng)
+            numbers = self._draw_numbers(rows, rng)
+            mask = self._accepts(self._wrap(rows, numbers))
             drawn, accepted = drawn + len(rows), accepted + int(mask.sum())
             kept.append(rows[mask])
+            kept_numbers += itertools.compress(numbers, mask.tolist())
             if drawn > _MAX_DRAWS and accepted < n:
                 raise SpaceError(
                     f"{self._by_hand()} accepted {accepted} of {drawn:,} draws: too few to sample by rejection; "
                     "name the keys that the predicate reads, where(function, 'key', ...)"
                 )
-        return np.concatenate(kept)[:n]
+        return np.concatenate(kept)[:n], kept_numbers[:n]
 
-    def _accepts(self, rows: CodeRows) -> npt.NDArray[np.bool_]:
-        """Returns which rows the predicates on whole architectures accept, and keeps the tally."""
-        numbers = [()] * len(rows)
-        mask = np.fromiter((self._is_accepted(made) for made in self._wrap(rows, numbers)), bool, len(rows))
-        self._drawn += len(rows)
+    def _accepts(self, made: Sequence[Architecture]) -> npt.NDArray[np.bool_]:
+        """Returns which of ``made`` the predicates on whole architectures accept, and keeps the tally."""
+        mask = np.fromiter(map(self._is_accepted, made), bool, len(made))
+        self._drawn += len(made)
         self._accepted += int(mask.sum())
         return mask
 
@@ -426,40 +434,43 @@ class Space:
             return False
         return self._modulo is None or self._represent(architecture) == architecture
 
-    def _draw_numbers(self, rows: CodeRows, rng: np.random.Generator) -> Sequence[tuple[float, ...]]:
+    def _draw_numbers(self, rows: CodeRows, rng: np.random.Generator) -> list[bytes]:
+        """Returns the numbers that stand behind each row, drawn or given, as bytes; empty without float ranges."""
         columns = self._compiled.book.floats
         if not columns:
-            return ()
-        drawn: list[list[float | None]] = []
-        for column in columns:
+            return []
+        drawn = np.empty((len(rows), len(columns)))
+        active = rows[:, columns] >= 0
+        for position, column in enumerate(columns):
             slot = self._compiled.slots[self._compiled.visible[column]]
             fixed = self._rules.fixed.get(slot.key)
             shares = rng.random(len(rows)).tolist()
-            active = (rows[:, column] >= 0).tolist()
-            drawn.append(
-                [
-                    (slot.node.value(share) if fixed is None else fixed) if is_active else None
-                    for share, is_active in zip(shares, active, strict=True)
-                ]
-            )
-        return [tuple(number for number in each if number is not None) for each in zip(*drawn, strict=True)]
+            drawn[:, position] = [slot.node.value(share) for share in shares] if fixed is None else fixed
+        return [own[is_active].tobytes() for own, is_active in zip(drawn, active, strict=True)]
 
-    def _wrap(self, rows: CodeRows, numbers: Sequence[tuple[float, ...]]) -> list[Architecture]:
+    def _wrap(self, rows: CodeRows, numbers: Sequence[bytes] = ()) -> list[Architecture]:
         book = self._compiled.book
         if not self._compiled.visible:
-            return [coded(book, b"") for _ in rows]
-        texts = np.ascontiguousarray(rows).view(f"V{rows.shape[1] * book.itemsize}").ravel().tolist()
+            return coded(book, [b""] * len(rows))
+        texts: list[bytes] = np.ascontiguousarray(rows).view(f"V{book.length}").ravel().tolist()
         if numbers:
-            return [coded(book, text, each) for text, each in zip(texts, numbers, strict=True)]
-        return [coded(book, text) for text in texts]
+            texts = [text + number for text, number in zip(texts, numbers, strict=True)]
+        return coded(book, texts)
 
-    def sample_choices(self, rng: np.random.Generator) -> Architecture:
-        """Returns an architecture drawn uniformly over each active choice, from the root down.
+    @overload
+    def sample_choices(self, rng: np.random.Generator, n: None = None) -> Architecture: ...
+    @overload
+    def sample_choices(self, rng: np.random.Generator, n: int) -> list[Architecture]: ...
+
+    def sample_choices(self, rng: np.random.Generator, n: int | None = None) -> Architecture | list[Architecture]:
+        """Returns one architecture, or a list of ``n``, drawn uniformly over each active choice, from the root down.
 
         Under constraints each draw is repeated until it is legal. This is what supernet training and initial
         populations usually want.
         """
-        return _vary.sample_choices(self, rng)
+        if n is None:
+            return _vary.sample_choices(self, rng)
+        return [_vary.sample_choices(self, rng) for _ in range(n)]
 
     # ---- variation
 
@@ -504,7 +515,7 @@ class Space:
             return
         for rows in self._raw_codes():
             if self._rules.predicates or self._modulo is not None:
-                rows = rows[self._accepts(rows)]
+                rows = rows[self._accepts(self._listed(rows))]
             if len(rows):
                 yield rows
 
@@ -521,35 +532,33 @@ class Space:
 
     def __iter__(self) -> Iterator[Architecture]:
         for rows in self.iter_codes():
-            numbers = self._draw_numbers(rows, np.random.default_rng(0)) if self._compiled.book.floats else ()
-            yield from self._wrap(rows, numbers)
+            yield from self._listed(rows)
+
+    def _listed(self, rows: CodeRows) -> list[Architecture]:
+        """Returns rows of a space without free float ranges as architectures."""
+        return self._wrap(rows, self._draw_numbers(rows, np.random.default_rng(0)))
 
     @cached_property
     def _classes(self) -> _Classes:
         """One row of each isomorphism class: the first in lexicographic order, or the representative named."""
         assert self._modulo is not None
         by_class: dict[Any, bytes] = {}
-        width = len(self._compiled.visible)
-        chunks = [rows[self._accepts_predicates(rows)] for rows in self._raw_codes()]
-        dtype = _TYPES[self._compiled.book.typecode]
-        rows = np.concatenate(chunks) if chunks else np.empty((0, width), dtype)
-        if width:
+        book = self._compiled.book
+        chunks = [np.empty((0, len(book.keys)), _TYPES[book.typecode]), *self._raw_codes()]
+        rows = np.concatenate(chunks)
+        if book.keys:
             rows = rows[np.lexsort(rows.T[::-1])]
-        for made in self._wrap(rows, ()):
+        for made in self._listed(rows):
+            if self._rules.rejects(made) is not None:
+                continue
             found = self._modulo.function(made)
             if isinstance(found, Mapping):
                 stands = made if made == found else self._member(found)
                 by_class[stands] = self._row(stands)
             else:
                 by_class.setdefault(found, self._row(made))
-        kept = np.frombuffer(b"".join(by_class.values()), dtype).reshape(len(by_class), width)
-        return _Classes(kept, frozenset(by_class.values()), by_class)
-
-    def _accepts_predicates(self, rows: CodeRows) -> npt.NDArray[np.bool_]:
-        if not self._rules.predicates:
-            return np.ones(len(rows), bool)
-        made = self._wrap(rows, ())
-        return np.fromiter((self._rules.rejects(each) is None for each in made), bool, len(rows))
+        kept = np.frombuffer(b"".join(codes[: book.length] for codes in by_class.values()), _TYPES[book.typecode])
+        return _Classes(kept.reshape(len(by_class), len(book.keys)), by_class)
 
     def _member(self, values: Mapping[str, Any]) -> Architecture:
         """Returns what a representative function returned as an architecture that satisfies the constraints."""
@@ -564,10 +573,10 @@ class Space:
     def _row(self, architecture: Architecture) -> bytes:
         known = codes_of(architecture, self._compiled.book)
         if known is not None:
-            return known[0]
+            return known
         own = codes_of(self._coded(*self._parse(architecture)), self._compiled.book)
         assert own is not None
-        return own[0]
+        return own
 
     def _represent(self, architecture: Architecture) -> Architecture:
         """Returns the architecture that stands for the class of a legal one."""
@@ -581,7 +590,7 @@ class Space:
                 f"modulo {self._modulo.name} must return the representative architecture in a space of "
                 f"{self._num_discrete:,}; returning a class is enough up to {MAX_LISTED:,}"
             )
-        return coded(self._compiled.book, self._classes.by_class[found])
+        return coded(self._compiled.book, [self._classes.by_class[found]])[0]
 
     # ---- as vectors
 
@@ -612,8 +621,8 @@ class Space:
             if known is None:
                 known = codes_of(self._coded(*self._parse(architecture)), book)
                 assert known is not None
-            rows.append(known[0])
-            numbers.append(known[1])
+            rows.append(known[: book.length])
+            numbers.append(book.numbers(known))
         codes = np.frombuffer(b"".join(rows), _TYPES[book.typecode]).reshape(len(rows), len(book.keys))
         return self._encoder.encode(codes, numbers)
 
@@ -676,8 +685,12 @@ class Space:
         """Returns the space as JSON: its tree, choices with conditions, constraints. Equal in every process."""
         slots = self._compiled.slots
         choices = [
-            {"key": slots[i].key, "values": slots[i].domain.signature(), "when": _text.condition(slots[i], self._compiled)}
-            for i in self._compiled.visible
+            {
+                "key": slots[index].key,
+                "values": slots[index].domain.signature(),
+                "when": _text.condition(slots[index], self._compiled),
+            }
+            for index in self._compiled.visible
         ]
         rules = [{"name": name, "is": rule} for name, rule in self._described_rules().items()]
         return {"tree": _text.describe(self.tree), "choices": choices, "constraints": rules}
@@ -720,7 +733,8 @@ class Space:
         if self.fingerprint == other.fingerprint:
             return []
         rules = self._described_rules(), other._described_rules()
-        return _text.differences(self._compiled, other._compiled, rules, _text.describe(self.tree) != _text.describe(other.tree))
+        tree_differs = _text.describe(self.tree) != _text.describe(other.tree)
+        return _text.differences(self._compiled, other._compiled, rules, tree_differs)
 
     def __str__(self) -> str:
         rules = []

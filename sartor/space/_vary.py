@@ -239,7 +239,7 @@ def _best_listed(space: Space, by_slot: Mapping[int, npt.NDArray[np.float64]]) -
         for row in np.argsort(-total, kind="stable").tolist():
             if total[row] <= best_score:
                 break
-            made = space._wrap(rows[row : row + 1], ())[0]
+            made = space._wrap(rows[row : row + 1])[0]
             if space._rules.rejects(made) is None:
                 best, best_score = compiled.full_codes(rows[row].tobytes()), float(total[row])
                 break
