@@ -1,0 +1,16 @@
+"""Search strategies: one published algorithm a file, all spoken to by ask and tell (`sartor.contracts.Strategy`).
+
+| name | algorithm | when |
+|---|---|---|
+| ``random`` | uniform sampling | the baseline that a strategy must beat |
+| ``local-search`` | hill climbing with restarts (White et al. 2021) | small spaces, one objective |
+| ``evolution`` | regularised (aging) evolution (Real et al. 2019) | the default |
+| ``nsga2`` | NSGA-II (Deb et al. 2002) | several objectives, many trials |
+| ``asha`` | asynchronous successive halving (Li et al. 2020) around any of these | whenever trainings can be short |
+| ``listed`` | proposals that are given | training a fixed list |
+
+Every strategy is ``Class(space, goals, fidelities, *, seed=0, initial=(), **own)``. Results may come late and in any
+order. Infeasible and failed trials are told too. A strategy proposes no architecture twice at one fidelity and, when
+the space is exhausted, fewer than asked, at last none. Without successive halving trials are at the highest fidelity.
+Suite for your own: `sartor.testing.strategies`.
+"""

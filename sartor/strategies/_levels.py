@@ -1,0 +1,74 @@
+"""Non-domination levels kept up to date as points come in, without sorting all of them again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+
+class Levels:
+    """Levels of non-dominated sorting, by efficient non-domination level update (Li et al. 2017).
+
+    Reference: doi:10.1109/TCYB.2016.2621008. A new point goes to the first level of which no member dominates it; the members it dominates go one level down,
+    where they push others down in turn.
+
+    Args:
+        num_objectives: Columns of losses.
+
+    Example:
+        >>> levels = Levels(2)
+        >>> for losses in ((1.0, 1.0), (0.0, 2.0), (0.0, 0.5)):
+        ...     levels.add(losses)
+        >>> levels.members
+        [[2], [0, 1]]
+    """
+
+    def __init__(self, num_objectives: int) -> None:
+        self._losses: npt.NDArray[np.float64] = np.empty((16, num_objectives))
+        self._num = 0
+        self.members: list[list[int]] = []
+        """Positions of the points of each level, the front first."""
+
+    def __len__(self) -> int:
+        return self._num
+
+    @property
+    def losses(self) -> npt.NDArray[np.float64]:
+        """All points in the order added, shape ``(num_points, num_objectives)``."""
+        return self._losses[: self._num]
+
+    def add(self, losses: Sequence[float]) -> None:
+        """Adds a point; its position is the number of those before it."""
+        if self._num == len(self._losses):
+            self._losses = np.concatenate([self._losses, np.empty_like(self._losses)])
+        self._losses[self._num] = losses
+        moving, level = [self._num], self._first_free(self._losses[self._num])
+        self._num += 1
+        while moving:
+            if level == len(self.members):
+                self.members.append(moving)
+                return
+            here = self.members[level]
+            beaten = self._beaten(here, moving)
+            self.members[level] = sorted([i for i, lost in zip(here, beaten, strict=True) if not lost] + moving)
+            moving = [i for i, lost in zip(here, beaten, strict=True) if lost]
+            level += 1
+
+    def _first_free(self, point: npt.NDArray[np.float64]) -> int:
+        """Returns the first level without a member that dominates the point, by bisection: those after it are free too."""
+        low, high = 0, len(self.members)
+        while low < high:
+            middle = (low + high) // 2
+            members = self._losses[self.members[middle]]
+            if ((members <= point).all(1) & (members < point).any(1)).any():
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def _beaten(self, here: list[int], moving: list[int]) -> list[bool]:
+        """Returns which of ``here`` one of ``moving`` dominates."""
+        old, new = self._losses[here], self._losses[moving][:, None]
+        return [bool(lost) for lost in ((new <= old).all(-1) & (new < old).any(-1)).any(0)]
