@@ -21,9 +21,9 @@ def need(package: str, feature: str) -> ModuleType:
     try:
         return importlib.import_module(package)
     except ModuleNotFoundError as error:
-        if error.name != package:
+        if error.name is None or package.partition(".")[0] != error.name.partition(".")[0]:
             raise
-        raise MissingExtraError(feature, package, "onnx") from error
+        raise MissingExtraError(feature, package.partition(".")[0], "onnx") from error
 
 
 def session(model: bytes | str, feature: str) -> onnxruntime.InferenceSession:

@@ -1,0 +1,274 @@
+"""Latency and energy of a network on this machine's processor, measured through ONNX Runtime.
+
+**Protocol.** The deployed network is exported with fixed shapes, batch size 1, and run by ONNX Runtime on one thread
+(intra and inter 1, sequential, all graph optimisations). After a warm-up, single runs are timed in blocks;
+``latency_ms`` is the 10th percentile of all runs: what the machine does when nothing is in the way. Larger
+percentiles measure the neighbours.
+
+**Interference.** A measurement holds the user's exclusive lock on the machine, and training loops of other workers
+hold still meanwhile (``give_way``). It counts as quiet when other processes kept less than 0.1 cores busy, the
+measuring thread lost less than 3% of its time to others, nothing was stolen by a hypervisor, and the percentiles of
+the blocks agree within 5%. Else it is repeated, and what was measured so far is kept. When the machine stays busy,
+the figure's note says how busy and its error is the larger one. The load average is not asked: it lags by a minute.
+
+**Error.** ``QUIET_ERROR`` and ``BUSY_ERROR`` are what ten repeated sessions stayed within; ``benchmarks`` of a
+machine of your own: ``python -m sartor.devices._repeatability``.
+
+**Exporters.** The TorchScript exporter is used because it is fast (0.1 s against 3 s).
+
+**Energy.** Read from RAPL where the system lets it be read; else estimated as latency times the power of an active
+core. Such estimates were found -66% to +187% off, and tools disagree by a factor of nine: use them to compare
+networks on one machine, where they order as latency does, and not between machines.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import psutil
+
+from sartor._environment import cpu_name
+from sartor._quiet import give_way, measuring
+from sartor.errors import InputError
+from sartor.registry import Spec
+from sartor.trials import Figure
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from sartor.contracts import Candidate
+
+__all__ = ["CpuLatency", "give_way", "measuring"]
+
+SPEC = Spec(
+    "cpu", "sartor.devices.cpu:CpuLatency",
+    summary="latency_ms, energy_mj: measured on this processor through ONNX Runtime, one thread, batch 1",
+    extra="onnx",
+)
+
+FEATURE = "measuring latency"
+QUIET_ERROR = 0.03
+BUSY_ERROR = 0.6
+ENERGY_ERROR = 1.87
+"""Largest deviation of load-based estimates from measured energy (upwards; -0.66 downwards)."""
+RAPL_ERROR = 0.05
+
+NUM_KEPT = 200
+"""Single runs kept in ``Figure.raw``, evenly spaced over the measurement."""
+
+_PERCENTILE = 10
+_WARM_UP_S, _WARM_UP_RUNS = 0.05, 5
+_BLOCK_RUNS = 5
+_MAX_OTHERS = 0.1
+_MAX_PREEMPTED = 0.03
+_MAX_STOLEN = 0.01
+_MAX_SPREAD = 0.05
+_RAPL = Path("/sys/class/powercap")
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """One round of blocks.
+
+    Attributes:
+        runs_ms: Each single run.
+        blocks_ms: 10th percentile of each block.
+        others: Cores kept busy by other processes.
+        preempted: Share of its time that the measuring thread lost.
+        stolen: Share of the machine's time that a hypervisor took.
+        joules: Energy of the processor packages, or None where it cannot be read.
+    """
+
+    runs_ms: np.ndarray
+    blocks_ms: tuple[float, ...]
+    others: float
+    preempted: float
+    stolen: float
+    joules: float | None
+
+    @property
+    def spread(self) -> float:
+        return max(self.blocks_ms) / min(self.blocks_ms) - 1.0
+
+    @property
+    def quiet(self) -> bool:
+        return (
+            self.others <= _MAX_OTHERS
+            and self.preempted <= _MAX_PREEMPTED
+            and self.stolen <= _MAX_STOLEN
+            and self.spread <= _MAX_SPREAD
+        )
+
+
+class CpuLatency:
+    """Measures a candidate's deployed network on this machine.
+
+    Args:
+        block_s: Least time of a block of runs.
+        num_blocks: Blocks of an attempt.
+        max_attempts: Rounds before a busy machine is taken as it is.
+        core_watts: Power of an active core, for the estimate of energy where RAPL cannot be read. Server, desktop
+            and laptop processors are rated at 4 to 8 W a core.
+    """
+
+    figures: tuple[str, ...] = ("latency_ms", "energy_mj")
+    needs: Literal["architecture", "network", "trained"] = "network"
+
+    def __init__(
+        self, *, block_s: float = 0.05, num_blocks: int = 6, max_attempts: int = 4, core_watts: float = 6.0
+    ) -> None:
+        if block_s <= 0 or num_blocks < 2 or max_attempts < 1 or core_watts <= 0:
+            raise InputError(
+                "expected block_s > 0, num_blocks >= 2, max_attempts >= 1, core_watts > 0, got"
+                f" {block_s}, {num_blocks}, {max_attempts}, {core_watts}"
+            )
+        self.block_s, self.num_blocks, self.max_attempts, self.core_watts = block_s, num_blocks, max_attempts, core_watts
+        self.name = f"cpu ({cpu_name()}, 1 thread, ONNX Runtime)"
+
+    def cost(self, candidate: Candidate) -> Mapping[str, Figure]:
+        """Returns latency, measured, and energy, measured or estimated; takes about half a second.
+
+        Raises:
+            ExportError: the network cannot be brought to ONNX Runtime.
+            MissingExtraError: onnx, onnxscript or onnxruntime is not installed.
+        """
+        return self.measure(candidate.deployed, candidate.inputs)
+
+    def measure(self, module: nn.Module, inputs: tuple[Any, ...]) -> dict[str, Figure]:
+        """Returns the figures of a module on example inputs."""
+        from sartor.devices._execution import tensors_in
+        from sartor.export._ort import session
+        from sartor.export.onnx import convert_to_measure
+
+        model, _ = convert_to_measure(module, inputs, FEATURE)
+        runtime = session(model, FEATURE)
+        arrays = [tensor.detach().cpu().numpy() for tensor in tensors_in(inputs)]
+        feeds = {entry.name: arrays[_position(entry.name)] for entry in runtime.get_inputs()}
+        return self._figures(_Measurement(lambda: runtime.run(None, feeds)))
+
+    def _figures(self, measurement: _Measurement) -> dict[str, Figure]:
+        with measuring():
+            measurement.warm_up()
+            for attempt in range(self.max_attempts):
+                if attempt:
+                    time.sleep(0.05 * attempt)
+                if measurement.attempt(self.block_s, self.num_blocks).quiet:
+                    break
+        runs = np.concatenate([attempt.runs_ms for attempt in measurement.attempts])
+        latency_ms = float(np.percentile(runs, _PERCENTILE))
+        last = measurement.attempts[-1]
+        note = "" if last.quiet else self._busy(measurement.attempts)
+        spread = last.spread if last.quiet else max(attempt.spread for attempt in measurement.attempts)
+        latency = Figure(
+            latency_ms, "ms", error=max(QUIET_ERROR if last.quiet else BUSY_ERROR, round(spread, 4)), kind="measured",
+            raw=_evenly(runs, NUM_KEPT), note=note,
+        )
+        return {"latency_ms": latency, "energy_mj": self._energy(latency, last, note)}
+
+    def _busy(self, attempts: list[_Attempt]) -> str:
+        best = min(attempts, key=lambda attempt: (attempt.others, attempt.preempted, attempt.spread))
+        return (
+            f"the machine stayed busy in {len(attempts)} attempts: at best {best.others:.1f} cores used by others,"
+            f" {best.preempted:.0%} of the time lost, {best.spread:.0%} between blocks"
+        )
+
+    def _energy(self, latency: Figure, attempt: _Attempt, note: str) -> Figure:
+        if attempt.joules is not None:
+            read = "RAPL, all of the processor package, idle power included"
+            return Figure(
+                attempt.joules / len(attempt.runs_ms) * 1e3, "mJ", error=max(RAPL_ERROR, latency.error or 0.0),
+                kind="measured", note=f"{read}; {note}" if note else read,
+            )
+        return Figure(
+            latency.value * self.core_watts, "mJ", error=ENERGY_ERROR, kind="estimated",
+            note=f"latency times {self.core_watts:g} W for an active core, since RAPL cannot be read here;"
+            " such estimates are -66% to +187% off",
+        )
+
+
+@dataclass
+class _Measurement:
+    """Times a call, round by round."""
+
+    run: Any
+    attempts: list[_Attempt] = field(default_factory=list)
+
+    def warm_up(self) -> None:
+        begin = time.perf_counter()
+        count = 0
+        while count < _WARM_UP_RUNS or time.perf_counter() - begin < _WARM_UP_S:
+            self.run()
+            count += 1
+
+    def attempt(self, block_s: float, num_blocks: int) -> _Attempt:
+        joules, (busy, stolen) = _joules(), _machine_seconds()
+        wall, process, thread = time.perf_counter(), time.process_time(), time.thread_time()
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            blocks = [self._block(block_s) for _ in range(num_blocks)]
+        finally:
+            if collecting:
+                gc.enable()
+        wall, process = time.perf_counter() - wall, time.process_time() - process
+        thread = time.thread_time() - thread
+        used = _joules()
+        busy_after, stolen_after = _machine_seconds()
+        self.attempts.append(
+            _Attempt(
+                runs_ms=np.concatenate(blocks),
+                blocks_ms=tuple(float(np.percentile(block, _PERCENTILE)) for block in blocks),
+                others=max(0.0, (busy_after - busy - process) / wall),
+                preempted=max(0.0, 1.0 - thread / wall),
+                stolen=max(0.0, (stolen_after - stolen) / wall),
+                joules=None if joules is None or used is None or used < joules else used - joules,
+            )
+        )
+        return self.attempts[-1]
+
+    def _block(self, block_s: float) -> np.ndarray:
+        runs_ns: list[int] = []
+        clock, run = time.perf_counter_ns, self.run
+        until = clock() + int(block_s * 1e9)
+        now = clock()
+        while now < until or len(runs_ns) < _BLOCK_RUNS:
+            run()
+            after = clock()
+            runs_ns.append(after - now)
+            now = clock()
+        return np.asarray(runs_ns) / 1e6
+
+
+def _position(name: str) -> int:
+    return int(name.rpartition("_")[2]) if "_" in name else 0
+
+
+def _evenly(values: np.ndarray, count: int) -> tuple[float, ...]:
+    index = np.linspace(0, len(values) - 1, min(count, len(values))).round().astype(int)
+    return tuple(round(float(value), 6) for value in values[index])
+
+
+def _machine_seconds() -> tuple[float, float]:
+    """Returns processor seconds that the machine has been busy, and those that a hypervisor took, since it started."""
+    times = psutil.cpu_times()._asdict()
+    # Guests are counted in user already.
+    idle = sum(times.get(kind, 0.0) for kind in ("idle", "iowait", "steal", "guest", "guest_nice"))
+    return sum(times.values()) - idle, times.get("steal", 0.0)
+
+
+def _joules() -> float | None:
+    """Returns the energy counter of all processor packages, or None where it cannot be read."""
+    total, found = 0.0, False
+    for counter in _RAPL.glob("intel-rapl:?/energy_uj"):
+        try:
+            total += int(counter.read_text()) / 1e6
+        except OSError:
+            return None
+        found = True
+    return total if found else None
