@@ -35,6 +35,8 @@ LABELS = {
     "macs": "multiply-accumulates",
     "model_bytes": "model size",
 }
+SHORT = {"peak_memory_bytes": "peak memory", "macs": "MACs", "model_bytes": "size"}
+"""Names of the same in narrow columns."""
 MAX_POINTS = 300
 """Points of one curve that are put into the page."""
 MAX_CURVES = 8
@@ -193,7 +195,7 @@ def collect(record: Record, run_id: str) -> Page:
         command=str(run.config.get("command") or ""),
         python=_python(run, goals),
         settings=_settings(run),
-        environment=tuple((name, _environment_text(name, value)) for name, value in run.environment.items()),
+        environment=tuple((name.removesuffix("_bytes"), _environment_text(name, value)) for name, value in run.environment.items()),
         space_text=str(run.config.get("space_text", "")),
         config=json.dumps(run.config, indent=1, sort_keys=True, default=str, ensure_ascii=False),
         log=tuple((_when(time, "%H:%M:%S"), str(kind), _text(detail)) for time, kind, detail in log[-MAX_LOG:]),
@@ -311,6 +313,13 @@ def format_cost(name: str, figure: Figure) -> str:
     return format_figure(name, figure.value) if name in FIGURES else f"{figure.value:.4g} {figure.unit}".strip()
 
 
+def format_metric(value: float) -> str:
+    """Returns a score as people compare them: four decimals, or significant digits when large or tiny."""
+    if abs(value) >= 100:
+        return f"{value:.6g}"
+    return f"{value:.4g}" if 0 < abs(value) < 0.01 else f"{value:.4f}"
+
+
 def certainty(figure: Figure) -> str:
     """Returns how far a figure is known: ``exact``, ``measured ±4.1%``, ``estimated, error unknown``."""
     if figure.kind == "exact" and not figure.error:
@@ -380,7 +389,7 @@ def _metric_row(name: str, subject: Finalist, against: Finalist | None, goals: G
     change, better = "", None
     if beside is not None:
         difference = value - beside
-        change = f"{difference:+.4f}" if abs(difference) < 10 else f"{difference:+.4g}"
+        change = "same" if not difference else f"{difference:+.4f}" if 1e-4 < abs(difference) < 10 else f"{difference:+.4g}"
         if plain == goals.primary.name and difference:
             better = goals.primary.loss(value) < goals.primary.loss(beside)
         if spread is not None and difference:
@@ -389,10 +398,10 @@ def _metric_row(name: str, subject: Finalist, against: Finalist | None, goals: G
                 change, better = f"{change} (within noise)", None
     return Row(
         label=label(name) if tested else f"validation {label(name)}",
-        value=f"{value:.4f}" if abs(value) < 100 else f"{value:.6g}",
+        value=format_metric(value),
         certainty=text,
         note="",
-        baseline="" if beside is None else f"{beside:.4f}" if abs(beside) < 100 else f"{beside:.6g}",
+        baseline="" if beside is None else format_metric(beside),
         change=change,
         better=better,
         limit="",
@@ -418,13 +427,13 @@ def _table(
     primary = goals.primary
     shown = [f"test.{name}" for name in metrics if any(f"test.{name}" in f.trial.metrics for f in finalists)][:2] + [primary.name]
     columns = [(label(name) if name.startswith("test.") else f"validation {label(name)}", name) for name in shown]
-    columns += [(label(name), name) for name in costs if any(name in f.trial.costs for f in finalists)]
+    columns += [(SHORT.get(name, label(name)), name) for name in costs if any(name in f.trial.costs for f in finalists)]
 
     def text(finalist: Finalist, name: str) -> str:
         if name in finalist.trial.costs:
             return format_cost(name, finalist.trial.costs[name])
         value = finalist.trial.metrics.get(name)
-        return "" if value is None else f"{value:.4f}" if abs(value) < 100 else f"{value:.6g}"
+        return "" if value is None else format_metric(value)
 
     ordered = sorted(finalists, key=lambda f: primary.loss(f.trial.metrics.get(primary.name, math.nan)))
     return tuple(columns), tuple((f, tuple(text(f, name) for _, name in columns)) for f in ordered)

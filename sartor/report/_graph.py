@@ -2,8 +2,8 @@
 
 Layers by longest path, crossings reduced by barycentres, places by least squares (Sugiyama, Tagawa and Toda 1981; the
 placing is isotonic regression, exact for a given order). Operations that only follow another (normalisation,
-activation) share its box. Where a single edge leads from one layer to the next the drawing is cut, so that a long chain
-flows in columns like text.
+activation) share its box. Where all that leads from one layer to the next comes from one box the drawing is cut, so that a
+long network flows in columns like text.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from sartor.units import format_figure
 
 BOX_GAP, LAYER_GAP, STUB = 14.0, 26.0, 13.0
 LINE, PADDING = 15.0, 9.0
-TITLE_WIDTH, TEXT_WIDTH = 7.3, 6.2
-"""Average width in pixels of a character in the two sizes of type used."""
+TITLE_WIDTH, TEXT_WIDTH = 8.3, 6.9
+"""Average width in pixels of a character in the two sizes of type used, in a wide face (DejaVu Sans)."""
 LONGEST_TEXT = 30
-NUM_SWEEPS = 6
+NUM_SWEEPS = 9
 HEAVY = ("conv", "linear", "matmul", "attention", "lstm", "gru", "rnn", "embedding", "pool", "mm", "input", "output")
 """Parts of kind names that always begin a box."""
 KINDS = {
@@ -63,14 +63,15 @@ class Box:
 
 @dataclass(frozen=True)
 class Section:
-    """Layers between two places where a single edge crosses, drawn about x = 0.
+    """Layers between two places where all edges that cross come from one box; these meet the border at x = 0.
 
     Attributes:
-        width: Of the part to the left and right of x = 0 together, symmetric.
+        left, right: How far it reaches from x = 0, both positive.
         paths: SVG path data, and whether an arrow ends it.
     """
 
-    width: float
+    left: float
+    right: float
     height: float
     boxes: tuple[Box, ...]
     paths: tuple[tuple[str, bool], ...]
@@ -78,12 +79,17 @@ class Section:
 
 @dataclass(frozen=True)
 class Drawing:
-    """Sections to be read one below the other, all of one width, and how many columns suit their height."""
+    """Sections to be read one below the other, their x = 0 aligned, and how many columns suit their height."""
 
     sections: tuple[Section, ...]
-    width: float
+    left: float
+    right: float
     height: float
     num_operations: int
+
+    @property
+    def width(self) -> float:
+        return self.left + self.right
 
     @property
     def num_columns(self) -> int:
@@ -115,7 +121,7 @@ def draw(graph: Mapping[str, Any]) -> Drawing:
     """
     nodes = {str(node["id"]): node for node in graph["nodes"]}
     if not nodes:
-        return Drawing((), 0.0, 0.0, 0)
+        return Drawing((), 0.0, 0.0, 0.0, 0)
     vertices = _boxes(nodes)
     _assign_layers(vertices)
     layers = _order(_with_bends(vertices), vertices)
@@ -251,38 +257,75 @@ def _place(layers: Sequence[Sequence[int]], vertices: Sequence[_Vertex]) -> None
             x += vertices[i].width + BOX_GAP
     for sweep in range(NUM_SWEEPS):
         for layer in layers if sweep % 2 == 0 else layers[::-1]:
-            here = set(layer)
             wanted = []
             for i in layer:
                 near = (vertices[i].above if sweep % 2 == 0 else vertices[i].below) or vertices[i].above + vertices[i].below
-                wanted.append(float(np.mean([vertices[j].x for j in near if j not in here])) if near else vertices[i].x)
+                # Boxes stand under boxes and bends under bends, so that chains and the edges beside them are straight.
+                alike = [j for j in near if bool(vertices[j].nodes) == bool(vertices[i].nodes)] or near
+                wanted.append(float(np.mean([vertices[j].x for j in alike])) if alike else vertices[i].x)
             widths = np.array([vertices[i].width + BOX_GAP for i in layer])
             offsets = np.concatenate([[0.0], np.cumsum((widths[:-1] + widths[1:]) / 2)])
             # Least squares under x[k+1] - x[k] >= the gap: isotonic regression of the wanted places less the offsets.
-            places = isotonic_regression(np.array(wanted) - offsets).x + offsets
+            # A bend gives way to a box.
+            weights = np.array([1.0 if vertices[i].nodes else 1e-4 for i in layer])
+            places = isotonic_regression(np.array(wanted) - offsets, weights=weights).x + offsets
             for i, x in zip(layer, places, strict=True):
                 vertices[i].x = float(x)
+    _straighten(layers, vertices)
+
+
+def _straighten(layers: Sequence[Sequence[int]], vertices: Sequence[_Vertex]) -> None:
+    """Puts all bends of an edge at one x where the boxes beside them leave room, the outermost edges first."""
+    chains = []
+    for vertex in vertices:
+        for i in vertex.below if vertex.nodes else ():
+            chain = []
+            while not vertices[i].nodes:
+                chain.append(i)
+                i = vertices[i].below[0]
+            if len(chain) > 1:
+                chains.append(chain)
+
+    def fits(i: int, x: float) -> bool:
+        layer = layers[vertices[i].layer]
+        k = layer.index(i)
+        return all(
+            abs(x - vertices[j].x) >= (vertices[i].width + vertices[j].width) / 2 + 2 and (x > vertices[j].x) == (n == 0)
+            for n, j in ((n, layer[k + step]) for n, step in enumerate((-1, 1)) if 0 <= k + step < len(layer))
+        )
+
+    for chain in sorted(chains, key=lambda chain: -max(vertices[i].x for i in chain)):
+        places = [vertices[i].x for i in chain]
+        x = next((x for x in (max(places), min(places)) if all(fits(i, x) for i in chain)), None)
+        if x is not None:
+            for i in chain:
+                vertices[i].x = x
 
 
 def _compose(layers: Sequence[Sequence[int]], vertices: Sequence[_Vertex], num_operations: int) -> Drawing:
-    """Cuts the placed layers wherever a single edge crosses, and draws each part."""
+    """Cuts the placed layers wherever all edges that cross come from one box, and draws each part."""
     groups: list[list[Sequence[int]]] = []
     for k, layer in enumerate(layers):
-        single = k > 0 and sum(len(vertices[i].below) for i in layers[k - 1]) == 1
+        single = k > 0 and sum(bool(vertices[i].below) for i in layers[k - 1]) == 1
         if k == 0 or (single and all(vertices[i].above for i in layer)):
             groups.append([])
         groups[-1].append(layer)
     sections = [_section(group, vertices, first=n == 0, last=n == len(groups) - 1) for n, group in enumerate(groups)]
-    width = max(section.width for section in sections)
-    return Drawing(tuple(sections), width, sum(section.height for section in sections), num_operations)
+    return Drawing(
+        tuple(sections),
+        max(section.left for section in sections),
+        max(section.right for section in sections),
+        sum(section.height for section in sections),
+        num_operations,
+    )
 
 
 def _section(group: Sequence[Sequence[int]], vertices: Sequence[_Vertex], *, first: bool, last: bool) -> Section:
     """Draws some layers about x = 0, where the edge from the section above comes in and that to the one below leaves."""
-    entry, exit_ = group[0][0], group[-1][0]
-    middle = vertices[entry].x if not first else float(np.mean([vertices[i].x for i in group[0]]))
+    source = None if first else vertices[group[0][0]].above[0]
+    middle = float(np.mean([vertices[i].x for i in group[0]])) if source is None else vertices[source].x
     tops: dict[int, float] = {}
-    y = 0.0 if first else STUB
+    y = 0.0 if first else STUB if len(group[0]) == 1 else LAYER_GAP
     for layer in group:
         for i in layer:
             tops[i] = y
@@ -290,7 +333,7 @@ def _section(group: Sequence[Sequence[int]], vertices: Sequence[_Vertex], *, fir
     height = y - LAYER_GAP + (0.0 if last else STUB)
     boxes, paths = [], []
     if not first:
-        paths.append((f"M0 0V{tops[entry]:.1f}", bool(vertices[entry].nodes)))
+        paths += [(_curve(0.0, 0.0, vertices[i].x - middle, tops[i]), bool(vertices[i].nodes)) for i in group[0]]
     for layer in group:
         depth = max(vertices[i].height for i in layer)
         for i in layer:
@@ -305,10 +348,12 @@ def _section(group: Sequence[Sequence[int]], vertices: Sequence[_Vertex], *, fir
             for j in vertex.below:
                 if j in tops:
                     paths.append((_curve(x, bottom, vertices[j].x - middle, tops[j]), bool(vertices[j].nodes)))
-            if i == exit_ and not last:
+            if i in group[-1] and vertex.below and not last:
                 paths.append((_curve(x, bottom, 0.0, height), False))
-    half = max(abs(vertices[i].x - middle) + vertices[i].width / 2 for layer in group for i in layer)
-    return Section(2 * half + 4, height, tuple(boxes), tuple(paths))
+    inside = [vertices[i] for layer in group for i in layer]
+    left = max(middle - vertex.x + vertex.width / 2 for vertex in inside) + 2
+    right = max(vertex.x - middle + vertex.width / 2 for vertex in inside) + 2
+    return Section(max(left, 4.0), max(right, 4.0), height, tuple(boxes), tuple(paths))
 
 
 def _curve(x0: float, y0: float, x1: float, y1: float) -> str:
@@ -332,29 +377,32 @@ def _texts(nodes: Sequence[Mapping[str, Any]]) -> tuple[str, tuple[str, ...], st
     first, last = nodes[0], nodes[-1]
     lines = []
     if len(nodes) > 1:
-        lines.append(_short("+ " + ", ".join(str(node.get("label", "")) for node in nodes[1:])))
-    facts = [shape_text(last.get("shape", ()))]
+        lines.append(_short(", ".join(str(node.get("label", "")) for node in nodes[1:])))
+    facts = [shape_text(last.get("shape", ()), batch=False)]
     params = sum(int(node.get("params") or 0) for node in nodes)
     if params:
         facts.append(f"{format_figure('params', params)} params")
     facts = [fact for fact in facts if fact]
     if facts:
-        lines.append(_short("  ".join(facts)))
+        lines.append(_short(", ".join(facts)))
     tip = "\n".join(_tip(node) for node in nodes)
     return _short(str(first.get("label") or first.get("kind") or first["id"])), tuple(lines), tip
 
 
 def _tip(node: Mapping[str, Any]) -> str:
-    parts = [str(node.get("label", "")), str(node.get("kind", "")), shape_text(node.get("shape", ()))]
+    parts = [str(node.get("name", "")), str(node.get("label", "")), str(node.get("kind", "")), shape_text(node.get("shape", ()))]
     for name, unit in (("params", "parameters"), ("macs", "multiply-accumulates")):
         if node.get(name):
             parts.append(f"{int(node[name]):,} {unit}")
-    return " | ".join(dict.fromkeys(part for part in [str(node["id"]), *parts] if part))
+    return " | ".join(dict.fromkeys(part for part in parts if part))
 
 
-def shape_text(shape: Sequence[Any]) -> str:
-    """Returns e.g. ``1×16×8×8``; nothing for a scalar or an unknown shape."""
-    return "×".join(str(size) for size in shape or ())
+def shape_text(shape: Sequence[Any], batch: bool = True) -> str:
+    """Returns e.g. ``1×16×8×8``, or without a batch of one ``16×8×8``; nothing for a scalar or an unknown shape."""
+    sizes = list(shape or ())
+    if not batch and len(sizes) > 1 and sizes[0] == 1:
+        sizes = sizes[1:]
+    return "×".join(str(size) for size in sizes)
 
 
 def _short(text: str) -> str:

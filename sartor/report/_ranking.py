@@ -61,7 +61,7 @@ def _words(n: int, kendall: float, chance: float, first: str) -> str:
     if n == 2:
         return "Two networks are in either the same or the opposite order: this says nothing about the rest."
     share = (1 + kendall) / 2
-    pairs = f"About {share:.0%} of the pairs are in the same order."
+    pairs = "All pairs are in the same order." if kendall == 1 else f"About {share:.0%} of the pairs are in the same order."
     if chance > 0.05:
         return f"{pairs} With {n} networks, unrelated scores would look at least this strongly related with probability {chance:.2f}: take the order as unproven."
     if n < FEW:

@@ -46,6 +46,8 @@
     if (unit === "ms" || unit === "mJ") return `${significant(value, 3)} ${unit}`;
     return significant(value, 4) + (unit ? ` ${unit}` : "");
   }
+  // As _content.format_metric.
+  const metric = (value) => value === null || value === undefined ? "" : Math.abs(value) >= 100 ? significant(value, 6) : value !== 0 && Math.abs(value) < 0.01 ? significant(value, 4) : value.toFixed(4);
   const duration = (s) => s < 60 ? `${significant(s, 3)} s` : s < 3600 ? `${significant(s / 60, 3)} min` : `${significant(s / 3600, 3)} h`;
 
   // --- the networks shown: trials of the search (T) and finalists (F)
@@ -59,7 +61,7 @@
   function architecture(row) {
     return new Map(row.a.map(([key, option]) => [data.keys[key], data.options[key][option]]));
   }
-  const identity = (row) => row.a.map((pair) => pair.join(":")).join(",");
+  const identity = (row) => row.a.map((pair) => pair.join(":")).sort().join(",");
   const entries = new Map();
   for (const row of data.trials) entries.set(`T${row.n}`, { key: `T${row.n}`, row, final: false, label: `trial ${row.n}` });
   for (const row of data.finals) entries.set(row.key, { key: row.key, row, final: true, label: `finalist ${row.n}` });
@@ -102,8 +104,8 @@
     const add = (name, text) => pairs.append(html("span", {}, name), html("span", {}, text));
     add("state", (entry.final ? "retrained" : data.states[row.s]) + `, ${data.fidelities[row.f]}${origin}`);
     data.metrics.forEach(([name, label], i) => {
-      if (entry.final && row.m[data.metrics.length + i] !== null) add(`test ${label}`, format("", row.m[data.metrics.length + i]));
-      if (row.m[i] !== null) add(`validation ${label}`, format("", row.m[i]));
+      if (entry.final && row.m[data.metrics.length + i] !== null) add(`test ${label}`, metric(row.m[data.metrics.length + i]));
+      if (row.m[i] !== null) add(`validation ${label}`, metric(row.m[i]));
     });
     data.costs.forEach(([name, label, unit], i) => { if (row.c[i] !== null) add(label, format(unit, row.c[i])); });
     if (row.x) add("why", row.x.slice(0, 160));
@@ -196,7 +198,7 @@
       if (zoom) { x.domain = zoom.x; y.domain = zoom.y; }
       const lane = plan.lane ? 22 : 0;
       const frame = { top: 24, bottom: height - 40 - lane, right: width - 14 };
-      const yTicks = ticks(y, (frame.bottom - frame.top) / 48);
+      const yTicks = ticks(y, (frame.bottom - frame.top) / 40);
       const yTexts = yTicks.map((tick) => tickText(y, tick, yTicks[1] - yTicks[0]));
       frame.left = 16 + 7 * Math.max(...yTexts.map((text) => text.length), 3);
       const scale = (axis, from, to) => {
@@ -411,8 +413,11 @@
     points.sort((a, b) => (a.kind === "chosen") - (b.kind === "chosen"));
     drawLegend(byId("legend"), kinds);
     const xs = points.map((point) => point.x);
-    const positive = xs.filter((v) => v > 0);
-    const log = positive.length > 1 && Math.max(...positive) / Math.min(...positive) > 8;
+    const wide = (values) => {
+      const positive = values.filter((v) => v > 0);
+      return positive.length > 1 && Math.max(...positive) / Math.min(...positive) > 8;
+    };
+    let log = wide(xs);
     const scored = points.filter((point) => !point.lane);
     const ys = scored.map((point) => point.y);
     let yDomain = domain(ys, false);
@@ -426,6 +431,7 @@
       const kept = scored.filter((point) => point.kind !== "trial" || (worstUp ? point.y <= cut : point.y >= cut)).map((point) => point.y);
       yDomain = domain(kept, false);
       const near = points.filter((point) => !point.lane).map((point) => point.x);
+      log = wide(near);
       xDomain = domain(limit ? [...near, limit] : near, log, 0.04);
     } else if (limit) xDomain = domain([...xs, limit], log, 0.04);
     const byX = [...front].map((row) => [value(row, nameX), value(row, nameY)]);
@@ -467,8 +473,8 @@
       table.append(html("tr", {}, html("th", { scope: "row" }, name), cell));
     };
     data.metrics.forEach(([name, label], i) => {
-      if (entry.final && row.m[data.metrics.length + i] !== null) add(`test ${label}`, format("", row.m[data.metrics.length + i]));
-      if (row.m[i] !== null) add(`validation ${label}`, format("", row.m[i]));
+      if (entry.final && row.m[data.metrics.length + i] !== null) add(`test ${label}`, metric(row.m[data.metrics.length + i]));
+      if (row.m[i] !== null) add(`validation ${label}`, metric(row.m[i]));
     });
     const over = new Set(broken(row));
     data.costs.forEach(([name, label, unit], i) => {
@@ -504,16 +510,23 @@
     };
     const list = (node) => {
       const ul = html("ul", {});
-      if (node.leaves.length) ul.append(html("li", {}, ...node.leaves.map(chip)));
+      // A choice that opens further ones (block 0 is an mbconv: kernel ...) heads them.
+      const heads = new Map(node.leaves.filter(([name]) => node.children.has(name)));
+      const alone = node.leaves.filter(([name]) => !heads.has(name));
+      if (alone.length) ul.append(html("li", {}, ...alone.map(chip)));
       for (let [name, child] of node.children) {
-        while (child.children.size === 1 && !child.leaves.length) {
+        const head = heads.has(name) ? chip([name, heads.get(name)]) : null;
+        while (!head && child.children.size === 1 && !child.leaves.length) {
           const [[next, below]] = child.children;
           name = `${name}.${next}`;
           child = below;
         }
-        const item = html("li", {}, html("span", { class: "name" }, `${name} `));
-        if (child.leaves.length) item.append(...child.leaves.map(chip));
-        if (child.children.size) item.append(list({ children: child.children, leaves: [] }));
+        const item = html("li", {}, head || html("span", { class: "name" }, `${name} `));
+        const heading = child.leaves.filter(([inner]) => child.children.has(inner));
+        item.append(...child.leaves.filter(([inner]) => !child.children.has(inner)).map(chip));
+        if (child.children.size) item.append(list({ children: child.children, leaves: heading }));
+        // Small groups stay in one column; large ones may continue in the next.
+        if (item.querySelectorAll(".chip").length <= 16) item.style.breakInside = "avoid";
         ul.append(item);
       }
       return ul;
@@ -529,14 +542,15 @@
   const curveKeys = Object.keys(data.curves).filter((key) => Object.keys(data.curves[key]).length);
   const colorOf = (key) => PALETTE[curveKeys.indexOf(key) % PALETTE.length];
   const seriesNames = [...new Set(curveKeys.flatMap((key) => Object.keys(data.curves[key])))];
+  const numLosses = seriesNames.filter((name) => name.startsWith("loss.")).length;
   const panels = new Map();
   for (const name of seriesNames) {
     const [part, ...rest] = name.split(".");
-    const title = part === "validation" || part === "train" ? rest.join(".") : name;
+    const title = part === "validation" || part === "train" ? rest.join(".") : part === "loss" ? (numLosses > 1 ? `loss of ${rest.join(".")}` : "training loss") : name;
     if (!panels.has(title)) panels.set(title, []);
     panels.get(title).push(name);
   }
-  const rank = (title) => title === data.primary ? 0 : title.startsWith("loss") ? 1 : title === "learning_rate" ? 3 : 2;
+  const rank = (title) => title === data.primary ? 0 : title.includes("loss") ? 1 : title === "learning_rate" ? 3 : 2;
   const curveHolder = byId("curves");
   if (!curveKeys.length) curveHolder.append(html("p", { class: "muted" }, "No series were recorded."));
   const shownCurve = () => curveKeys.includes(selected) ? selected : curveKeys.includes(finalKey(selected)) ? finalKey(selected) : curveKeys.includes(data.selected) ? data.selected : curveKeys[0];
@@ -554,7 +568,7 @@
         }
       const ys = lines.flatMap((line) => line.y);
       const positive = ys.filter((v) => v !== null && v > 0);
-      const log = title.startsWith("loss") && positive.length > 1 && Math.max(...positive) / Math.min(...positive) > 20;
+      const log = title.includes("loss") && positive.length > 1 && Math.max(...positive) / Math.min(...positive) > 20;
       const both = names.some((name) => name.startsWith("train.")) && names.some((name) => name.startsWith("validation."));
       const part = both ? " (validation; dashed: training)" : names[0].startsWith("validation.") ? " (validation)" : "";
       return {
@@ -572,7 +586,7 @@
           for (const [line, i] of rows.reverse().slice(0, 12)) {
             const name = html("span", {}, `${entries.get(line.key).label}${line.name.startsWith("train.") ? ", training" : ""}`);
             name.style.color = line.color;
-            pairs.append(name, html("span", {}, `${format("", line.y[i])} at ${line.x[i]}`));
+            pairs.append(name, html("span", {}, `${significant(line.y[i], 4)} at ${line.x[i]}`));
           }
           return [html("b", {}, title.replaceAll("_", " ")), pairs];
         },
@@ -634,7 +648,7 @@
   });
   progressX.addEventListener("change", () => progress.reset());
   drawn.push(progress);
-  byId("progress-legend").append(html("span", {}, `The line is the best within the limits so far${data.fidelities.length > 1 ? "; smaller points had a lower fidelity" : ""}.`));
+  byId("progress-legend").append(html("span", {}, `The line is the best within the limits so far${data.fidelities.length > 1 ? "; smaller points had a lower fidelity" : ""}; crosses were over a limit.`));
 
   // --- lines among the pictures
 
@@ -664,7 +678,7 @@
     const holder = html("optgroup", { label: title });
     for (const entry of rows) {
       const score = entry.row.m[primaryIndex];
-      const word = entry.row.role || (score === null || score === undefined ? data.states[entry.row.s] : format("", score));
+      const word = entry.row.role || (score === null || score === undefined ? data.states[entry.row.s] : metric(score));
       holder.append(html("option", { value: entry.key }, `${titled(entry.label)} (${word})`));
     }
     if (rows.length) pick.append(holder);
