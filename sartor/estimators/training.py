@@ -14,7 +14,7 @@ from torch import nn
 
 from sartor.contracts import Candidate, Context
 from sartor.data import Splits
-from sartor.errors import DivergedError, InputError
+from sartor.errors import DataError, DivergedError, InputError
 from sartor.estimators.work import predicted_work
 from sartor.task import Metric, Predictions, Task
 from sartor.training import Learner, Recipe, Schedule, Single, TrainingState, fit, to_device
@@ -50,6 +50,8 @@ def steps_for(fidelity: Fidelity, data: Any, recipe: Recipe) -> int:
         rows = len(data)
     except TypeError:
         raise InputError(f"{type(data).__name__} has no length, so no epochs: give fidelities in steps") from None
+    if rows < 1:
+        raise DataError("the part to train on is empty")
     batches = rows // min(recipe.batch_size, rows)
     return max(1, round(fidelity.amount * batches / recipe.accumulate))
 
@@ -74,8 +76,10 @@ def evaluate(
     Raises:
         DivergedError: a metric is not finite.
     """
-    with _eval_mode(network), torch.random.fork_rng(devices=_cuda_devices(network)), torch.no_grad():
-        torch.manual_seed(0)
+    cuda = sorted({p.device.index for p in network.parameters() if p.device.type == "cuda"})
+    with _eval_mode(network), torch.random.fork_rng(devices=cuda), torch.no_grad():
+        for generator in (torch.default_generator, *(torch.cuda.default_generators[number] for number in cuda)):
+            generator.manual_seed(0)
         deployed = task.deploy(network, architecture)
         with _eval_mode(deployed), _followed(deployed):
             predictions = task.predict(deployed, part)
@@ -107,8 +111,8 @@ class Training:
         folds: Cross-validates over ``splits.folds``: the mean of each metric, and ``<metric>.se``, its standard error.
         checkpoint_s: Least seconds between checkpoints within the trunk or the branch.
 
-    Reports ``loss.<player>``, ``learning_rate`` and ``validation.<metric>`` at multiples of a number of steps (in a fold ``k``
-    prefixed by ``fold<k>.``); the last validation is the score.
+    Reports ``loss.<player>``, ``learning_rate`` and ``validation.<metric>`` at multiples of a number of steps (in
+    fold ``k`` prefixed by ``fold<k>.``); the last validation is the score.
 
     Raises:
         InputError: no fidelities, folds without any, or ``keep`` with ``folds``, which has no single network.
@@ -166,7 +170,8 @@ class Training:
         except torch.OutOfMemoryError as error:
             failure = str(error).splitlines()[0]
         # Outside of the handler, where no traceback holds on to what the training allocated.
-        candidate.network.to(_CPU)
+        if not self.folds:
+            candidate.network.to(_CPU)
         torch.cuda.empty_cache()
         raise MemoryError(f"out of memory on {self.device}: {failure}")
 
@@ -222,15 +227,14 @@ class Training:
             deadline=context.deadline,
         )
         trunk = saved.trunk
-        if has_trunk:
-            if trunk is None or trunk.step < schedule.turn:
-                trunk = stage(
-                    schedule=schedule.trunk,
-                    until=schedule.turn,
-                    state=trunk,
-                    checkpoint=lambda state: context.save(_Saved(trunk=state).to_dict()),
-                )
-                context.save(_Saved(trunk=trunk).to_dict())
+        if has_trunk and (trunk is None or trunk.step < schedule.turn):
+            trunk = stage(
+                schedule=schedule.trunk,
+                until=schedule.turn,
+                state=trunk,
+                checkpoint=lambda state: context.save(_Saved(trunk=state).to_dict()),
+            )
+            context.save(_Saved(trunk=trunk).to_dict())
         end = stage(
             schedule=schedule,
             until=until,
@@ -326,10 +330,6 @@ def _seeded_learner(task: Task, architecture: Architecture, seed: int) -> Learne
 def _epoch_steps(data: Any, recipe: Recipe) -> int:
     """Returns the steps of an epoch, or 1 for data without a length (an environment)."""
     return steps_for(Fidelity(1.0, "epochs"), data, recipe) if hasattr(data, "__len__") else 1
-
-
-def _cuda_devices(network: nn.Module) -> list[int]:
-    return sorted({p.device.index for p in network.parameters() if p.device.type == "cuda"})
 
 
 @contextmanager

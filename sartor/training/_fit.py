@@ -83,9 +83,11 @@ def fit(
     Raises:
         DivergedError: a loss or a gradient was not finite; its step was not taken.
         DeadlineError: the deadline passed; the state was given to ``checkpoint`` before.
-        InputError: the recipe names a player that the learner lacks.
+        InputError: the recipe names a player that the learner lacks, or the device is neither CPU nor CUDA.
     """
     device = torch.device(device)
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"training runs on 'cpu' or 'cuda', got {str(device)!r}")
     until = total if until is None else until
     if not 0 <= until <= total:
         raise InputError(f"expected until between 0 and total = {total}, got {until}")

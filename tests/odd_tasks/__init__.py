@@ -1,1 +1,1 @@
-"""Three tasks that hold the contract open: batches that depend on the network, two players, output that is generated."""
+"""Tasks that hold the contract open: batches that depend on the network, two players, output that is generated."""

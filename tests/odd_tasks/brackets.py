@@ -75,7 +75,7 @@ class Brackets(Task):
     recipe = Recipe(batch_size=64, learning_rate=2e-2, weight_decay=0.0)
     metrics = {
         "balanced": Metric(lambda predictions: float(is_balanced(predictions["words"]).mean())),
-        "distinct": Metric(lambda predictions: len(np.unique(predictions["words"], axis=0)) / len(predictions["words"])),
+        "distinct": Metric(lambda made: len(np.unique(made["words"], axis=0)) / len(made["words"])),
     }
 
     def data(self) -> Splits:

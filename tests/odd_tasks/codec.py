@@ -47,7 +47,7 @@ class Quantiser(nn.Module):
         nearest = torch.cdist(flat, self.book).argmin(1)
         if self.training:
             self.assigned = (flat.detach(), nearest)
-        quantised = self.book[nearest].unflatten(0, (vectors.shape[0], -1)).transpose(1, 2)
+        quantised = self.book[nearest].reshape(len(vectors), -1, vectors.shape[1]).transpose(1, 2)
         return vectors + (quantised - vectors).detach(), F.mse_loss(vectors, quantised.detach())
 
     def update(self, generator: torch.Generator) -> None:

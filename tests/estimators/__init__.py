@@ -1,0 +1,1 @@
+"""A small task for the tests of estimators, importable by name."""
