@@ -1,0 +1,57 @@
+"""Building blocks of networks, one family a file.
+
+The chain idiom: a block takes ``in_channels`` first and has ``out_channels``, so a partial that lacks
+``in_channels`` is a factory, and shapes flow without being written twice:
+
+    Chain(3, blocks=[
+        partial(ConvBnAct, out_channels=16, stride=2),
+        partial(MBConv, out_channels=24, kernel=5, expand=3, squeeze_excite=True),
+    ], head=partial(ClassifierHead, classes=10))
+
+A module handed over built, or one without ``out_channels``, keeps the number of channels (``partial(nn.Identity)``).
+``torch.nn``'s own convolutions follow the idiom too: ``partial(nn.Conv2d, out_channels=8, kernel_size=3)``.
+
+Everything works on images from 8x8 pixels up, with any number of channels, and exports to ONNX: padding is explicit
+and half the kernel, pooling is by ``mean`` and never by output size.
+
+| family | file | blocks |
+|---|---|---|
+| convolution | conv | ``ConvBnAct``, ``DepthwiseSeparable``, ``MBConv``, ``ReluConvBn`` |
+| attention | attention | ``SqueezeExcite`` |
+| normalisation | normalisation | ``Standardise``, ``batch_norm`` |
+| pooling | pooling | ``AvgPool``, ``MaxPool``, ``Zero``, ``GlobalAvgPool`` |
+| residual | residual | ``BasicBlock``, ``Bottleneck``, ``PoolShortcut`` |
+| cells | cell | ``Cell``, ``CellNet`` |
+| composition | chain | ``Chain``, ``Stage``, ``ClassifierHead``, ``attach`` |
+"""
+
+from sartor.nets.attention import SqueezeExcite
+from sartor.nets.cell import Cell, CellNet
+from sartor.nets.chain import Chain, ClassifierHead, Stage, attach
+from sartor.nets.conv import ConvBnAct, DepthwiseSeparable, MBConv, ReluConvBn
+from sartor.nets.normalisation import Standardise, batch_norm
+from sartor.nets.pooling import AvgPool, GlobalAvgPool, MaxPool, Zero
+from sartor.nets.residual import BasicBlock, Bottleneck, PoolShortcut
+
+__all__ = [
+    "AvgPool",
+    "BasicBlock",
+    "Bottleneck",
+    "Cell",
+    "CellNet",
+    "Chain",
+    "ClassifierHead",
+    "ConvBnAct",
+    "DepthwiseSeparable",
+    "GlobalAvgPool",
+    "MBConv",
+    "MaxPool",
+    "PoolShortcut",
+    "ReluConvBn",
+    "SqueezeExcite",
+    "Stage",
+    "Standardise",
+    "Zero",
+    "attach",
+    "batch_norm",
+]

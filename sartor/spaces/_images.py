@@ -1,0 +1,50 @@
+"""How a chain of stages is fitted to the size of an image."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from sartor.errors import InputError
+
+FINAL_SIDE = 4
+"""Places a side that the last feature map has, about: fewer starve the last stage, more only cost time."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Strides of a chain.
+
+    Attributes:
+        stem: Strides of the stem to choose from.
+        stages: Stride of each stage's first block.
+    """
+
+    stem: tuple[int, ...]
+    stages: tuple[int, ...]
+
+
+def layout(image_size: int | tuple[int, int]) -> Layout:
+    """Returns strides that bring an image to about 4 places a side.
+
+    Args:
+        image_size: Side, or ``(height, width)``; the shorter one decides.
+
+    Raises:
+        InputError: not positive.
+    """
+    shorter = min(image_size) if isinstance(image_size, tuple) else image_size
+    if shorter < 1:
+        raise InputError(f"expected an image size of at least 1 pixel, got {image_size}")
+    halvings = max(0, round(math.log2(shorter / FINAL_SIDE)))
+    if halvings <= 1:
+        return Layout((1,), (1, 2, 1) if halvings else (1, 1, 1))
+    # At full resolution or at half of it: the one choice that moves cost most, so it is the search's.
+    stem = (1, 2) if halvings <= 4 else (2,)
+    left = halvings - 1
+    return Layout(stem, {1: (1, 2, 1), 2: (1, 2, 2), 3: (1, 2, 2, 2)}.get(left, (2, 2, 2, 2)))
+
+
+def middle(values: tuple[int, ...]) -> int:
+    """Returns the middle of sorted values, the lower of two."""
+    return values[(len(values) - 1) // 2]
