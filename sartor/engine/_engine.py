@@ -146,6 +146,7 @@ class _Session:
         self.folder = self.record.path(run.id)
         self.clock = VirtualClock(engine.slots)
         self.trials: list[Trial] = []
+        self.num_restored = 0
         self.asked = 0
         self.snapshot_at = 0
         self.exhausted = False
@@ -273,6 +274,7 @@ class _Session:
             self.snapshot_at = self.asked
             self.clock.load_state_dict(state["clock"])
             self.strategy.load_state_dict(state["strategy"])
+        self.num_restored = len(self.trials)
         for trial in self.trials:
             self._enlist(trial)
 
@@ -376,7 +378,8 @@ class _Session:
                 return
             self.queue.remove(trial)
             self.running[trial.number] = trial
-            self.record.start_attempt(self.info.id, trial)
+            if trial.attempts or trial.number < self.num_restored:
+                self.record.start_attempt(self.info.id, trial)
             self.pool.submit(self._job(trial))
             self.say(Started(trial))
 

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import sqlite3
 import time
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -61,6 +62,7 @@ class Record:
         self.out = Path(out)
         self._store = Store(self.out, read_only=read_only)
         self._series = SeriesWriter()
+        self._waiting_costs: list[tuple[str, str, str, str]] = []
 
     def __enter__(self) -> Record:
         return self
@@ -317,11 +319,20 @@ class Record:
             )
 
     def add_elapsed(self, run_id: str, seconds: float) -> None:
-        """Adds wall-clock time to what was worked on a run; writes the points that wait with it."""
+        """Adds wall-clock time to what was worked on a run; saves what waits with it."""
         with self._store.writing() as db:
-            self._series.write(db)
+            self._write_waiting(db)
             _add_elapsed(db, run_id, seconds)
+        self._written()
+
+    def _write_waiting(self, db: sqlite3.Connection) -> None:
+        self._series.write(db)
+        if self._waiting_costs:
+            db.executemany("insert or ignore into costs values(?,?,?,?)", self._waiting_costs)
+
+    def _written(self) -> None:
         self._series.written()
+        self._waiting_costs.clear()
 
     # --- writing: trials
 
@@ -379,12 +390,12 @@ class Record:
             )
 
     def finish_trial(self, run_id: str, trial: Trial, elapsed_s: float = 0.0) -> None:
-        """Keeps the end of a trial: state, figures, usage, the points that wait and the time worked, or none of it."""
+        """Keeps the end of a trial: state, figures, usage, what waits and the time worked, or none of it."""
         with self._store.writing() as db:
-            self._series.write(db)
+            self._write_waiting(db)
             _write_end(db, run_id, trial)
             _add_elapsed(db, run_id, elapsed_s)
-        self._series.written()
+        self._written()
         self._series.forget(run_id, trial.number)
 
     def clear_trials(self, run_id: str) -> None:
@@ -412,10 +423,10 @@ class Record:
         return self._series.num_waiting
 
     def flush(self) -> None:
-        """Saves the points that wait."""
+        """Saves the points and costs that wait."""
         with self._store.writing() as db:
-            self._series.write(db)
-        self._series.written()
+            self._write_waiting(db)
+        self._written()
 
     def add_file(self, run_id: str, number: int | None, name: str, path: str | Path) -> FileInfo:
         """Keeps name, size and hash of a file in the run's folder; the same name again replaces it.
@@ -424,7 +435,8 @@ class Record:
             RecordError: the file is missing or lies outside the run's folder.
         """
         folder = self.path(run_id).resolve()
-        file = Path(path) if Path(path).is_absolute() or Path(path).exists() else folder / path
+        inside = folder / path
+        file = inside if inside.exists() else Path(path)
         try:
             relative = file.resolve().relative_to(folder).as_posix()
         except ValueError as error:
@@ -442,24 +454,29 @@ class Record:
         return info
 
     def record_costs(self, task: str, architecture: Architecture, device: str, figures: Mapping[str, Figure]) -> None:
-        """Keeps what a device said of an architecture, once: a later word on the same does not replace it."""
+        """Keeps what a device said of an architecture, once: a later word on the same does not replace it.
+
+        A measurement is saved at once; exact counts, which can be had again, with the next ``finish_trial``,
+        ``add_elapsed`` or ``flush``.
+        """
         text = json.dumps({name: figure.to_json() for name, figure in figures.items()})
-        with self._store.writing() as db:
-            db.execute("insert or ignore into costs values(?,?,?,?)", (task, architecture.to_json(), device, text))
+        self._waiting_costs.append((task, architecture.to_json(), device, text))
+        if any(figure.kind != "exact" for figure in figures.values()):
+            self.flush()
 
 
-def _add_elapsed(db: Any, run_id: str, seconds: float) -> None:
+def _add_elapsed(db: sqlite3.Connection, run_id: str, seconds: float) -> None:
     db.execute("update runs set elapsed_s=elapsed_s+?, updated=? where id=?", (seconds, time.time(), run_id))
 
 
-def _write_metrics(db: Any, run_id: str, number: int, metrics: Mapping[str, float]) -> None:
+def _write_metrics(db: sqlite3.Connection, run_id: str, number: int, metrics: Mapping[str, float]) -> None:
     db.executemany(
         "insert or replace into figures values(?,?,'metric',?,?,null,'','exact','[]','')",
         [(run_id, number, name, float(value)) for name, value in metrics.items()],
     )
 
 
-def _write_end(db: Any, run_id: str, trial: Trial) -> None:
+def _write_end(db: sqlite3.Connection, run_id: str, trial: Trial) -> None:
     usage = trial.usage
     db.execute(
         "update trials set state=?, attempts=?, failure=?, cpu_s=?, wall_s=?, peak_rss_bytes=? "

@@ -24,6 +24,11 @@ def explain(error: sqlite3.Error | OSError, path: Path) -> RecordError:
     code = getattr(error, "sqlite_errorcode", None)
     primary = None if code is None else code & 0xFF
     number = getattr(error, "errno", None)
+    if code in (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_SHMSIZE):
+        return RecordError(
+            f"{path} cannot be written: no space left, a limit on the size of files, or a failing disk; what was saved "
+            "before is whole; go on with --resume once that is mended"
+        )
     if primary == sqlite3.SQLITE_FULL or number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return RecordError(
             f"no space left to save to {path}: what was saved before is whole; free some space and go on with --resume"
