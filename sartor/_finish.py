@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sartor import pictures
 from sartor.contracts import Candidate
 from sartor.data import Splits
-from sartor.errors import InputError, MissingExtraError, RecordError
+from sartor.errors import ExportError, InputError, MissingExtraError, RecordError
 from sartor.runs import Record, RunInfo
 from sartor.space import Architecture, Space
 from sartor.task import Task
@@ -76,8 +76,9 @@ def finish_trial(record: Record, run: RunInfo, trial: Trial, task: Task, space: 
     if "onnx" not in done:
         try:
             _export(record, run, trial, deployed, inputs, description(task, run, trial))
-        except MissingExtraError as error:
-            notes.append(str(error))
+        except (ExportError, MissingExtraError) as error:
+            # The network is trained and tested all the same; the person is told what it cannot be exported for.
+            notes.append(f"network {trial.number} was not exported: {error}")
     return notes
 
 

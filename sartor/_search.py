@@ -250,7 +250,9 @@ def _search(
     for note in job.splits.notes:
         job.say(Note(note))
     fidelities = tuple(Fidelity(amount, unit) for amount, unit in run.config["fidelities"])
+    # What an interrupted search has already spent counts.
     deadline = None if budget_s is None else started + budget_s * SEARCH_SHARE - run.elapsed_s
+    ends = None if budget_s is None else started + budget_s - run.elapsed_s
     job.say(
         PhaseStarted(
             run.id, f"{'going on with' if resume else 'searching'} {_count(job.space)} architectures by {job.strategy}"
@@ -267,7 +269,7 @@ def _search(
     )
     _check_found(job, run, found, budget_s)
     record.set_state(run.id, "complete")
-    final_run = _retrain(job, record, run, found, fidelities[-1], None if budget_s is None else started + budget_s)
+    final_run = _retrain(job, record, run, found, fidelities[-1], ends)
     return _conclude(job, record, run, final_run, started)
 
 

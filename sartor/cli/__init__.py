@@ -14,6 +14,7 @@ app = App(
     name="sartor",
     version=sartor.__version__,
     help="Finds the right neural network for your data and your device.",
+    suppress_keyboard_interrupt=False,
 )
 app.command(
     "sartor.cli._search:app", name="search", help="Search architectures for a task; train, test, export, report."
@@ -42,8 +43,8 @@ def main(tokens: Sequence[str] | None = None) -> None:
     except SartorError as error:
         print(f"sartor: error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print("sartor: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(f"sartor: {interrupt}" if interrupt.args else "sartor: interrupted", file=sys.stderr)
         raise SystemExit(130) from None
     except BrokenPipeError:
         # The reader of a pipe (head, less) went away: not an error of ours.

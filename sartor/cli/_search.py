@@ -82,27 +82,32 @@ def _command(spec: TaskSpec, options_type: type[Any]) -> Callable[..., None]:
         from sartor.cli._progress import Progress
 
         task = spec.load()(data, **dataclasses.asdict(options))
-        with Progress() as progress:
-            front = run_search(
-                task,
-                task_name=spec.name,
-                limits=limit or (),
-                objectives=objective or (),
-                budget=budget,
-                trials=trials,
-                strategy=strategy,
-                halving=halving,
-                epochs=epochs,
-                finalists=finalists,
-                seed=seed,
-                workers=workers,
-                slots=slots,
-                device=device,
-                out=out,
-                resume=resume,
-                on_event=progress,
-                command=shlex.join(["sartor", *sys.argv[1:]]),
-            )
+        started_by = ["sartor", *(token for token in sys.argv[1:] if token != "--resume")]
+        try:
+            with Progress() as progress:
+                front = run_search(
+                    task,
+                    task_name=spec.name.lower(),
+                    limits=limit or (),
+                    objectives=objective or (),
+                    budget=budget,
+                    trials=trials,
+                    strategy=strategy,
+                    halving=halving,
+                    epochs=epochs,
+                    finalists=finalists,
+                    seed=seed,
+                    workers=workers,
+                    slots=slots,
+                    device=device,
+                    out=out,
+                    resume=resume,
+                    on_event=progress,
+                    command=shlex.join(started_by),
+                )
+        except KeyboardInterrupt as interrupt:
+            reason = str(interrupt) or "interrupted before the search began"
+            raise KeyboardInterrupt(f"{reason}\ngo on with: {shlex.join([*started_by, '--resume'])}") from None
         progress.finish(front)
 
     # The annotation with the task's own type is only known here.
@@ -111,7 +116,12 @@ def _command(spec: TaskSpec, options_type: type[Any]) -> Callable[..., None]:
 
 
 def _app(spec: TaskSpec) -> App:
-    app = App(name=f"sartor search {spec.name}", help_flags=["--help", "-h"], version_flags=[])
+    app = App(
+        name=f"sartor search {spec.name}",
+        help_flags=["--help", "-h"],
+        version_flags=[],
+        suppress_keyboard_interrupt=False,
+    )
     app.default(_command(spec, _task_options(spec)))
     return app
 
