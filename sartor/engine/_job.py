@@ -210,10 +210,10 @@ def _evaluate(problem: OpenedProblem, job: Job, context: JobContext, send: Send,
     ended.update(state="complete", metrics=values)
 
 
-def run_job(problem: OpenedProblem, job: Job, folder: Path, send: Send) -> None:
-    """Computes costs, then metrics; sends points, costs and at last how it ended.
+def run_job(problem: OpenedProblem, job: Job, folder: Path, send: Send) -> Message:
+    """Computes costs, then metrics; sends points and costs on the way, returns the message of how it ended.
 
-    The end's ``state`` is ``complete``, ``infeasible``, ``failed``, or ``running`` when the deadline passed (it can go
+    Its ``state`` is ``complete``, ``infeasible``, ``failed``, or ``running`` when the deadline passed (it can go
     on from its checkpoint), or ``full`` when the disk is.
     """
     meter = Meter()
@@ -247,7 +247,7 @@ def run_job(problem: OpenedProblem, job: Job, folder: Path, send: Send) -> None:
             raise
         ended.update(state="full", failure=str(error))
     ended.update(usage=meter.read(), kept=context.kept)
-    send(ended)
+    return ended
 
 
 def _free_memory() -> None:

@@ -250,7 +250,7 @@ class InProcess:
                 raise _Escape(error) from error
 
         try:
-            run_job(self._problem, self._jobs.popleft(), self._folder, send)
+            send(run_job(self._problem, self._jobs.popleft(), self._folder, send))
         except _Escape as escape:
             raise escape.error from None
 

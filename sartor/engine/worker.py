@@ -109,8 +109,10 @@ def main(descriptor: int, parent: int) -> None:
             return
         job = Job.from_json(text.decode())
         with _output_to(folder / f"{job.number}.log"):
-            run_job(problem, job, folder, send)
+            ended = run_job(problem, job, folder, send)
         _one_thread()
+        # Only now, as the parent may end this process as soon as it knows.
+        send(ended)
 
 
 if __name__ == "__main__":
