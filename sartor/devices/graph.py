@@ -92,6 +92,8 @@ def trace(module: nn.Module, inputs: tuple[Any, ...]) -> Graph:
 
 def _graph(execution: Execution) -> Graph:
     containers = {call.parent for call in execution.calls}
+    if execution.calls and not type(execution.calls[0].module).__module__.startswith("torch.nn."):
+        containers.add(0)  # one box for all of a hand-written network would say nothing
     nodes: list[Node] = []
     made_by: dict[int, int] = {}
     counted: set[int] = set()

@@ -130,13 +130,14 @@ def _convert(module: nn.Module, inputs: tuple[Any, ...], dynamic: bool) -> Model
     from sartor.devices._execution import map_tensors, tensors_in
 
     shapes: Any = None
+    with evaluating(module), torch.random.fork_rng(devices=[]):
+        outputs = _names("output", len(_compute(module, inputs)))
     if dynamic:
         batch = torch.export.Dim("batch")
         inputs = map_tensors(inputs, lambda tensor: torch.cat([tensor] * _TRACED_BATCH))
         shapes = map_tensors(inputs, lambda tensor: {0: batch})
     names = _names("input", len(list(tensors_in(inputs))))
     with evaluating(module), _quiet(), torch.random.fork_rng(devices=[]):
-        outputs = _names("output", len(_compute(module, inputs)))
         try:
             program = torch.onnx.export(
                 module, inputs, dynamo=True, dynamic_shapes=shapes, input_names=names, output_names=outputs,
@@ -169,7 +170,9 @@ def convert_to_measure(module: nn.Module, inputs: tuple[Any, ...], feature: str)
         names = _names("input", len(inputs))
         with evaluating(module), _quiet(), torch.no_grad(), torch.random.fork_rng(devices=[]):
             try:
-                torch.onnx.export(module, inputs, buffer, dynamo=False, input_names=names, verbose=False)
+                torch.onnx.export(
+                    module, inputs, buffer, dynamo=False, input_names=names, verbose=False,  # type: ignore[arg-type]
+                )
                 return buffer.getvalue(), "torchscript"
             except (torch.onnx.OnnxExporterError, RuntimeError, TypeError, ValueError):
                 # Tracing turns sizes into tensors, which many functions refuse, each with an error of its own.
@@ -226,7 +229,7 @@ def _quiet() -> Iterator[None]:
             warnings.filterwarnings("ignore", r"You are using the legacy TorchScript-based ONNX", DeprecationWarning)
             warnings.filterwarnings("ignore", r"The feature will be removed\. Please remove usage", DeprecationWarning)
             # Shapes read while tracing become constants, which is what is wanted of a file of fixed shapes.
-            warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+            warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]
             yield
     finally:
         for logger in loggers:
@@ -291,7 +294,7 @@ def _compare(file: Path, module: nn.Module, inputs: tuple[Any, ...], dynamic: bo
     generator = torch.Generator().manual_seed(0)
     largest, checked = 0.0, 0
     batches = (1, _TRACED_BATCH, 5) if dynamic else (1,)
-    with evaluating(module):
+    with evaluating(module), torch.random.fork_rng(devices=[]):
         for i in range(_NUM_RANDOM_INPUTS * len(batches)):
             batch = batches[i % len(batches)]
             drawn = map_tensors(inputs, lambda tensor, batch=batch: _random_like(tensor, batch, generator))  # type: ignore[misc]

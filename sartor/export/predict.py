@@ -54,14 +54,16 @@ def predict(path: str | Path, images: Sequence[str | Path], *, top: int = 3) -> 
     classes = description.get("classes")
     if not isinstance(classes, list) or "input" not in description:
         task = description.get("task", "unknown")
-        raise InputError(f"{path} was exported for the task {task!r}, which does not label images: only such files can be used")
+        raise InputError(f"{path} was exported for the task {task!r}: only tasks that label images can be used here")
     name = runtime.get_inputs()[0].name
     found = []
     for image in images:
         output = runtime.run(None, {name: load_image(image, description)})[0]
         scores = np.asarray(output, np.float64).reshape(-1)
         if len(scores) != len(classes):
-            raise InputError(f"{path} names {len(classes)} classes but its network gives {len(scores)} scores: export it again")
+            raise InputError(
+                f"{path} names {len(classes)} classes but its network gives {len(scores)} scores: export it again"
+            )
         probabilities = scores if description.get("output") == "probabilities" else _softmax(scores)
         order = np.argsort(-probabilities, kind="stable")[:top]
         found.append(Prediction(Path(image), tuple((str(classes[i]), float(probabilities[i])) for i in order)))
@@ -92,7 +94,7 @@ def load(path: str | Path) -> tuple[onnxruntime.InferenceSession, dict[str, Any]
     }
     if "version" not in description:
         raise InputError(
-            f"{path} was not exported by Sartor: it says nothing of classes and preprocessing; export with 'sartor export'"
+            f"{path} was not exported by Sartor: it has no class names and preprocessing; write it with sartor export"
         )
     return runtime, description
 

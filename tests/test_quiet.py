@@ -1,0 +1,74 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from filelock import FileLock, Timeout
+
+from sartor import _quiet
+from sartor._quiet import give_way, measuring
+from sartor.errors import SartorError
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(_quiet, "_path", lambda kind: tmp_path / kind)
+
+
+def test_nobody_waits_when_nobody_measures():
+    assert give_way() == 0.0
+
+
+def test_one_measures_at_a_time(monkeypatch):
+    monkeypatch.setattr(_quiet, "_LOCK_TIMEOUT_S", 0.05)
+    with measuring():
+        other = FileLock(_quiet._path("measuring.lock"))
+        with pytest.raises(Timeout):
+            other.acquire(timeout=0)
+    other.acquire(timeout=0)
+    with pytest.raises(SartorError, match="another process has been measuring"), measuring():
+        pass
+    other.release()
+
+
+def test_the_one_who_measures_does_not_wait_for_itself():
+    with measuring():
+        assert give_way(longest_s=60) < 30
+
+
+def test_others_hold_still_until_the_measurement_ends(tmp_path):
+    ready = tmp_path / "waited"
+    code = (
+        "from pathlib import Path\n"
+        "from sartor import _quiet\n"
+        f"_quiet._path = lambda kind: Path({str(tmp_path)!r}) / kind\n"
+        "waited = _quiet.give_way()\n"
+        f"Path({str(ready)!r}).write_text(str(waited))\n"
+    )
+    with measuring():
+        process = subprocess.Popen([sys.executable, "-c", code])
+        deadline = time.monotonic() + 1.5
+        while time.monotonic() < deadline:
+            assert not ready.exists()
+            time.sleep(0.05)
+    assert process.wait(60) == 0
+    assert ready.exists()
+
+
+def test_a_measurement_that_was_killed_holds_nobody_up(tmp_path):
+    code = (
+        "import os, signal\n"
+        "from pathlib import Path\n"
+        "from sartor import _quiet\n"
+        f"_quiet._path = lambda kind: Path({str(tmp_path)!r}) / kind\n"
+        "with _quiet.measuring():\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
+    assert _quiet._path("measuring").exists()
+    assert give_way(longest_s=60) < 30
+    with measuring():
+        assert _quiet._path("measuring").read_text() == str(os.getpid())
+    assert not _quiet._path("measuring").exists()
