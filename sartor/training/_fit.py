@@ -117,7 +117,6 @@ def fit(
             for player in loop.players:
                 if index % player.every:
                     continue
-                rates.append(player.set_rate(share))
                 accumulate = player.recipe.accumulate
                 value: torch.Tensor | None = None
                 for micro in range(accumulate):
@@ -141,7 +140,7 @@ def fit(
                         value = loss.detach() if value is None else value + loss.detach()
                 if value is None:
                     raise InputError(f"the subject drew no network at step {index}")
-                player.step(value, index)
+                rates.append(player.step(value, share, index))
                 losses[player.name] = value
             if after is not None and step is not None:
                 with torch.no_grad():
@@ -199,7 +198,7 @@ class _Loop:
             step=step,
             module=copied(self.module.state_dict()),
             learner=copied(self.learner.state_dict()),
-            optimizers={player.name: copied(player.optimizer.state_dict()) for player in self.players},
+            optimizers={player.name: copied(player.rule.state_dict()) for player in self.players},
             averaged=copied(self.average.values) if self.average is not None else None,
         )
 
@@ -207,8 +206,7 @@ class _Loop:
         self.module.load_state_dict(state.module)
         self.learner.load_state_dict(state.learner)
         for player in self.players:
-            # Optimizer.load_state_dict keeps the tensors it is given: two branches of one state would share them.
-            player.optimizer.load_state_dict(copied(state.optimizers[player.name]))
+            player.rule.load_state_dict(state.optimizers[player.name])
         if self.average is not None and state.averaged is not None:
             for name, value in self.average.values.items():
                 value.copy_(state.averaged[name])

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import copy
 import math
+import subprocess
+import sys
 import time
 from collections.abc import Iterable
 from dataclasses import replace
@@ -106,8 +108,13 @@ def test_plain_sgd_equals_a_loop_written_by_hand():
     assert distance(ours, theirs) < 1e-6
 
 
+@pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
-def test_each_optimiser_with_clipping_and_cosine_equals_torchs_own(optimizer: str):
+def test_each_optimiser_with_clipping_and_cosine_equals_torchs_own(
+    optimizer: str, fused: bool, monkeypatch: pytest.MonkeyPatch
+):
+    if not fused:
+        monkeypatch.setattr("sartor.training.optimizers._FUSED_DEVICES", ())
     recipe = replace(PLAIN, optimizer=optimizer, momentum=0.9, clip_norm=0.1, weight_decay=0.1, schedule="cosine")
     ours, theirs, rows = network(), network(), data()
     fit(Single(ours), Learner(cross_entropy), rows, recipe, total=20, seed=0)
@@ -433,6 +440,38 @@ def test_a_loss_that_reaches_no_parameter_of_its_player_is_told():
 
     with pytest.raises(ValueError, match="player 'critic' reaches none"):
         fit(Single(rich()), Wrong(), data(), RICH, total=2, seed=0)
+
+
+def test_a_state_of_another_optimiser_is_refused():
+    state = fit(Single(network()), Learner(cross_entropy), data(), PLAIN, total=4, until=2, seed=0)
+    with pytest.raises(ValueError, match="expected the state of adamw for these parameters, got one of sgd"):
+        fit(Single(network()), Learner(cross_entropy), data(), replace(PLAIN, optimizer="adamw"), total=4, seed=0,
+            state=state)  # fmt: skip
+
+
+def test_parameters_that_a_loss_does_not_reach_stay_as_they_are():
+    net = nn.ModuleDict({"used": nn.Linear(6, 2), "unused": nn.Linear(6, 2)})
+    before = copy.deepcopy(net)
+    learner = Learner(lambda n, b, s: F.cross_entropy(n["used"](b["x"]), b["y"]))
+    fit(Single(net), learner, data(), Recipe(batch_size=16), total=3, seed=0)
+    assert distance(net["unused"], before["unused"]) == 0
+    assert distance(net["used"], before["used"]) > 0
+
+
+def test_training_does_not_load_torchs_compiler():
+    code = (
+        "import sys, torch\n"
+        "from sartor.data import Rows\n"
+        "from sartor.training import Learner, Recipe, Single, fit\n"
+        "learner = Learner(lambda network, batch, step: network(batch['x']).square().mean())\n"
+        "recipe = Recipe(ema_decay=0.9)\n"
+        "rows = Rows(x=torch.ones(8, 2))\n"
+        "state = fit(Single(torch.nn.Linear(2, 2)), learner, rows, recipe, total=4, until=2, seed=0)\n"
+        "fit(Single(torch.nn.Linear(2, 2)), learner, rows, recipe, total=4, state=state, seed=0)\n"
+        "sys.exit('torch._dynamo' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"importing torch._dynamo costs every worker 2 s; {done.stderr}"
 
 
 def test_streams_are_functions_of_seed_draw_and_player_made_once():
