@@ -51,7 +51,8 @@ def test_ids_are_short_and_counted_and_finalists_are_named_after_their_search(re
     assert [start(record), start(record)] == ["images-1", "images-2"]
     final = record.create_run("final", "images", CONFIG, seed=1, environment={}, parent="images-1")
     assert (final.id, final.kind, final.parent) == ("images-1-final", "final", "images-1")
-    assert record.create_run("final", "images", CONFIG, seed=1, environment={}, parent="images-1").id == "images-1-final-2"
+    again = record.create_run("final", "images", CONFIG, seed=1, environment={}, parent="images-1")
+    assert again.id == "images-1-final-2"
     assert [run.id for run in record.children("images-1")] == ["images-1-final", "images-1-final-2"]
     assert start(record) == "images-3"
     assert record.run("latest").id == "images-3"
