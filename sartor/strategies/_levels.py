@@ -11,8 +11,8 @@ import numpy.typing as npt
 class Levels:
     """Levels of non-dominated sorting, by efficient non-domination level update (Li et al. 2017).
 
-    Reference: doi:10.1109/TCYB.2016.2621008. A new point goes to the first level of which no member dominates it; the members it dominates go one level down,
-    where they push others down in turn.
+    A new point goes to the first level of which no member dominates it; the members it dominates go one level down,
+    where they push others down in turn. Reference: doi:10.1109/TCYB.2016.2621008.
 
     Args:
         num_objectives: Columns of losses.
@@ -57,7 +57,7 @@ class Levels:
             level += 1
 
     def _first_free(self, point: npt.NDArray[np.float64]) -> int:
-        """Returns the first level without a member that dominates the point, by bisection: those after it are free too."""
+        """Returns the first level of which no member dominates the point, by bisection: after it too none does."""
         low, high = 0, len(self.members)
         while low < high:
             middle = (low + high) // 2
@@ -71,4 +71,5 @@ class Levels:
     def _beaten(self, here: list[int], moving: list[int]) -> list[bool]:
         """Returns which of ``here`` one of ``moving`` dominates."""
         old, new = self._losses[here], self._losses[moving][:, None]
-        return [bool(lost) for lost in ((new <= old).all(-1) & (new < old).any(-1)).any(0)]
+        dominated: npt.NDArray[np.bool_] = np.logical_and((new <= old).all(-1), (new < old).any(-1))
+        return [bool(column.any()) for column in dominated.T]
