@@ -147,11 +147,16 @@ class Architecture(Mapping[str, Any]):
             return self._hash
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Architecture):
+        theirs: Mapping[Any, Any]
+        if isinstance(other, Architecture):
+            if self._book is not None and self._book is other._book:
+                return self._codes == other._codes
+            theirs = other._dict()
+        elif isinstance(other, dict):
+            theirs = other
+        else:
             return NotImplemented
-        if self._book is not None and self._book is other._book:
-            return self._codes == other._codes
-        mine, theirs = self._dict(), other._dict()
+        mine = self._dict()
         return mine == theirs and all(typed(value) == typed(theirs[key]) for key, value in mine.items())
 
     def to_json(self) -> str:

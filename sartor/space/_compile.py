@@ -287,7 +287,7 @@ class _Visitor:
             self.order[use] = len(self.order)
         self._seen.append([])
         self._inside.append(value.name)
-        plan = self.visit(value.node, value.name, value.name, ((use, b"\1\0"),))
+        plan = self.visit(value.node, value.name, _shared_id(value), ((use, b"\1\0"),))
         self._inside.pop()
         held = self._seen.pop()
         if sorted(set(held)) != sorted(set(self.holds.setdefault(value.name, held))):
@@ -325,7 +325,7 @@ class _Visitor:
         source, counts = _times(value.times)
         named = isinstance(source, Shared)
         times = self.visit(value.times, _join(key, "times"), _join(id, "times"), when)
-        slot = source.name if isinstance(source, Shared) else _join(id, "times")
+        slot = _shared_id(source) if isinstance(source, Shared) else _join(id, "times")
         parts = []
         for i in range(max(counts)):
             enough = [code for code, count in enumerate(counts) if count > i]
@@ -349,6 +349,11 @@ class _Visitor:
             for name, argument in value.keywords.items()
         )
         return Call(value.func, positional, keywords, recipe)
+
+
+def _shared_id(shared: Shared) -> str:
+    """Returns the path of a shared choice, which no path of arguments is equal to."""
+    return "@" + shared.name
 
 
 def _join(path: str, name: object) -> str:
@@ -410,8 +415,8 @@ def _resolve(visitor: _Visitor) -> tuple[list[Slot], dict[int, int]]:
             return known
         if use in stack:
             raise SpaceError(f"Shared({use[1:]!r}) is needed to decide whether it is needed: the space is circular")
-        found = dict.fromkeys(simplify(when, (*stack, use)) for when in visitor.uses[use[1:]])
-        result: tuple[_When, ...] = ((),) if () in found else tuple(found)
+        found = list(dict.fromkeys(simplify(when, (*stack, use)) for when in visitor.uses[use[1:]]))
+        result: tuple[_When, ...] = ((),) if () in found else tuple(_without_implied(found, visitor))
         inlined[use] = result
         return result
 
@@ -443,6 +448,32 @@ def _resolve(visitor: _Visitor) -> tuple[list[Slot], dict[int, int]]:
             conditions = tuple(tuple((ordered[source], mask) for source, mask in literals) for literals in whens[id])
         slots.append(Slot(id, key, domain, conditions, kind, node))
     return slots, {visitor.order[id]: position for id, position in ordered.items()}
+
+
+def _without_implied(uses: list[_When], visitor: _Visitor) -> list[_When]:
+    """Returns ``uses`` without those that lie inside another: a number of repetitions read in what it repeats."""
+
+    def needed(literals: _When) -> set[_Literal]:
+        found: set[_Literal] = set()
+        pending = list(literals)
+        while pending:
+            literal = pending.pop()
+            if literal not in found:
+                found.add(literal)
+                pending.extend(visitor.drafts[literal[0]][2])
+        return found
+
+    all_needed = [needed(literals) for literals in uses]
+    kept = []
+    for i, own in enumerate(all_needed):
+        inside = (
+            set(other) <= own and (j < i or not set(uses[i]) <= all_needed[j])
+            for j, other in enumerate(uses)
+            if j != i
+        )
+        if not any(inside):
+            kept.append(uses[i])
+    return kept
 
 
 def _renumbered(plan: Plan, new: dict[int, int], memo: dict[int, Plan]) -> Plan:

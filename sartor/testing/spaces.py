@@ -99,7 +99,8 @@ def _trace(space: Space, seed: int) -> list[Architecture]:
 
 
 def _check_single(space: Space, architecture: Architecture) -> None:
-    others = [] if space.continuous else [each for each, _ in zip(space, range(2), strict=False) if each != architecture]
+    listed = [] if space.continuous else [each for each, _ in zip(space, range(2), strict=False)]
+    others = [each for each in listed if each != architecture]
     assert not others, f"mutate gave up although the space holds {others[0]!r} beside {architecture!r}"
 
 
