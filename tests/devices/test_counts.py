@@ -92,7 +92,10 @@ def test_a_transformer_layer_counts_projections_attention_and_feed_forward():
 @pytest.mark.parametrize(
     ("module", "shape"),
     [
-        (Chain(3, [ConvBnAct(3, 8), MBConv(8, 8, expand=3, squeeze_excite=True), ClassifierHead(8, 10)]), (1, 3, 12, 12)),
+        (
+            Chain(3, [ConvBnAct(3, 8), MBConv(8, 8, expand=3, squeeze_excite=True), ClassifierHead(8, 10)]),
+            (1, 3, 12, 12),
+        ),
         (nn.Sequential(BasicBlock(4, 8, stride=2), nn.Flatten(), nn.Linear(8 * 36, 3)), (1, 4, 12, 12)),
         (nn.Sequential(nn.Conv2d(1, 8, 3, groups=1), nn.ConvTranspose2d(8, 4, 3, groups=2)), (1, 1, 9, 9)),
         (nn.TransformerEncoderLayer(16, 4, batch_first=True), (1, 6, 16)),
@@ -255,7 +258,10 @@ class Plain:
         self.width = width
 
     def build(self, space, architecture):
-        return nn.Sequential(nn.Conv2d(1, self.width, 3), nn.BatchNorm2d(self.width), nn.ReLU(), nn.Flatten(), nn.Linear(self.width * 36, 4))
+        width = self.width
+        return nn.Sequential(
+            nn.Conv2d(1, width, 3), nn.BatchNorm2d(width), nn.ReLU(), nn.Flatten(), nn.Linear(width * 36, 4)
+        )
 
     def deploy(self, network, architecture):
         return network

@@ -47,7 +47,8 @@ def test_a_residual_sum_has_both_of_its_sources():
 
 
 def test_params_and_macs_add_up_to_the_counts():
-    network = Chain(1, [ConvBnAct(1, 8), MBConv(8, 8, expand=3, squeeze_excite=True), MBConv(8, 12), ClassifierHead(12, 5)])
+    blocks = [ConvBnAct(1, 8), MBConv(8, 8, expand=3, squeeze_excite=True), MBConv(8, 12), ClassifierHead(12, 5)]
+    network = Chain(1, blocks)
     inputs = (torch.zeros(1, 1, 12, 12),)
     graph, figures = trace(network, inputs), Counts().count(network, inputs)
     assert sum(node.params for node in graph.nodes) == figures["params"].value
@@ -64,7 +65,8 @@ def test_a_shared_layer_is_two_nodes_whose_parameters_count_once():
 
 def test_labels_say_what_tells_layers_apart():
     network = nn.Sequential(
-        nn.Conv2d(8, 8, (3, 5), stride=(2, 1), groups=8), nn.Conv2d(8, 4, 3, groups=2, dilation=2), nn.MaxPool2d(2), nn.Flatten(), nn.LazyLinear(3)
+        nn.Conv2d(8, 8, (3, 5), stride=(2, 1), groups=8), nn.Conv2d(8, 4, 3, groups=2, dilation=2),
+        nn.MaxPool2d(2), nn.Flatten(), nn.LazyLinear(3),
     )
     network(torch.zeros(1, 8, 24, 24))
     labels = [node.label for node in trace(network, (torch.zeros(1, 8, 24, 24),)).nodes]
