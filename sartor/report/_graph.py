@@ -2,8 +2,8 @@
 
 Layers by longest path, crossings reduced by barycentres, places by least squares (Sugiyama, Tagawa and Toda 1981; the
 placing is isotonic regression, exact for a given order). Operations that only follow another (normalisation,
-activation) share its box. Where all that leads from one layer to the next comes from one box the drawing is cut, so that a
-long network flows in columns like text.
+activation) share its box. Where all that leads from one layer to the next comes from one box the drawing is cut, so
+that a long network flows in columns like text.
 """
 
 from __future__ import annotations
@@ -113,8 +113,8 @@ def draw(graph: Mapping[str, Any]) -> Drawing:
     """Returns the drawing of a recorded graph.
 
     Args:
-        graph: ``{"nodes": [{"id", "label", "kind", "shape", "params", "macs", "inputs"}]}``; inputs that are no nodes are
-            ignored, ids are compared as text.
+        graph: ``{"nodes": [{"id", "name", "label", "kind", "shape", "params", "macs", "inputs"}]}``, as
+            ``sartor.devices.graph`` records it; inputs that are no nodes are ignored, ids are compared as text.
 
     Raises:
         InputError: the graph has a cycle.
@@ -131,7 +131,10 @@ def draw(graph: Mapping[str, Any]) -> Drawing:
 
 def _boxes(nodes: Mapping[str, Mapping[str, Any]]) -> list[_Vertex]:
     """Groups each operation with the light ones that alone follow it, in the order of the nodes."""
-    inputs = {key: list(dict.fromkeys(str(i) for i in node.get("inputs", ()) if str(i) in nodes)) for key, node in nodes.items()}
+    inputs = {
+        key: list(dict.fromkeys(str(i) for i in node.get("inputs", ()) if str(i) in nodes))
+        for key, node in nodes.items()
+    }
     consumers: dict[str, list[str]] = defaultdict(list)
     for key, sources in inputs.items():
         for source in sources:
@@ -147,10 +150,11 @@ def _boxes(nodes: Mapping[str, Mapping[str, Any]]) -> list[_Vertex]:
         else:
             home[key] = len(vertices)
             vertices.append(_Vertex([node]))
-    edges = {(home[source], home[key]): None for key, sources in inputs.items() for source in sources if home[source] != home[key]}
-    for source, target in edges:
-        vertices[source].below.append(target)
-        vertices[target].above.append(source)
+    edges = dict.fromkeys((home[source], home[key]) for key, sources in inputs.items() for source in sources)
+    for upper, lower in edges:
+        if upper != lower:
+            vertices[upper].below.append(lower)
+            vertices[lower].above.append(upper)
     for vertex in vertices:
         title, lines, _ = _texts(vertex.nodes)
         vertex.width = max(len(title) * TITLE_WIDTH, *(len(line) * TEXT_WIDTH for line in lines), 60.0) + 2 * PADDING
@@ -161,7 +165,9 @@ def _boxes(nodes: Mapping[str, Mapping[str, Any]]) -> list[_Vertex]:
 def _light(node: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
     """Whether a node only follows another: same shape and neither an operation with weights of its own nor a merge."""
     kind = f"{node.get('kind', '')} {node.get('label', '')}".lower()
-    heavy = any(word in kind for word in HEAVY) or any(word in str(before.get("kind", "")).lower() for word in ("input", "output"))
+    heavy = any(word in kind for word in HEAVY) or any(
+        word in str(before.get("kind", "")).lower() for word in ("input", "output")
+    )
     return not heavy and list(node.get("shape", ())) == list(before.get("shape", ()))
 
 
@@ -196,7 +202,6 @@ def _with_bends(vertices: list[_Vertex]) -> list[list[int]]:
     """Splits edges that span layers by bends and returns the vertex numbers of each layer."""
     for source in range(len(vertices)):
         for target in list(vertices[source].below):
-            previous = source
             spanned = range(vertices[source].layer + 1, vertices[target].layer)
             if not spanned:
                 continue
@@ -219,7 +224,7 @@ def _replace(values: list[int], old: int, new: int) -> None:
 
 
 def _order(layers: list[list[int]], vertices: list[_Vertex]) -> list[list[int]]:
-    """Orders each layer by the barycentre of its neighbours, down and up in turn, and keeps the order of fewest crossings."""
+    """Orders each layer by its neighbours' barycentres, down and up in turn; returns the order of fewest crossings."""
     best, fewest = [list(layer) for layer in layers], _crossings(layers, vertices)
     for sweep in range(NUM_SWEEPS):
         if not fewest:
@@ -259,7 +264,9 @@ def _place(layers: Sequence[Sequence[int]], vertices: Sequence[_Vertex]) -> None
         for layer in layers if sweep % 2 == 0 else layers[::-1]:
             wanted = []
             for i in layer:
-                near = (vertices[i].above if sweep % 2 == 0 else vertices[i].below) or vertices[i].above + vertices[i].below
+                near = (vertices[i].above if sweep % 2 == 0 else vertices[i].below) or vertices[i].above + vertices[
+                    i
+                ].below
                 # Boxes stand under boxes and bends under bends, so that chains and the edges beside them are straight.
                 alike = [j for j in near if bool(vertices[j].nodes) == bool(vertices[i].nodes)] or near
                 wanted.append(float(np.mean([vertices[j].x for j in alike])) if alike else vertices[i].x)
@@ -280,9 +287,10 @@ def _straighten(layers: Sequence[Sequence[int]], vertices: Sequence[_Vertex]) ->
     for vertex in vertices:
         for i in vertex.below if vertex.nodes else ():
             chain = []
-            while not vertices[i].nodes:
-                chain.append(i)
-                i = vertices[i].below[0]
+            bend = i
+            while not vertices[bend].nodes:
+                chain.append(bend)
+                bend = vertices[bend].below[0]
             if len(chain) > 1:
                 chains.append(chain)
 
@@ -290,7 +298,8 @@ def _straighten(layers: Sequence[Sequence[int]], vertices: Sequence[_Vertex]) ->
         layer = layers[vertices[i].layer]
         k = layer.index(i)
         return all(
-            abs(x - vertices[j].x) >= (vertices[i].width + vertices[j].width) / 2 + 2 and (x > vertices[j].x) == (n == 0)
+            abs(x - vertices[j].x) >= (vertices[i].width + vertices[j].width) / 2 + 2
+            and (x > vertices[j].x) == (n == 0)
             for n, j in ((n, layer[k + step]) for n, step in enumerate((-1, 1)) if 0 <= k + step < len(layer))
         )
 
@@ -321,7 +330,7 @@ def _compose(layers: Sequence[Sequence[int]], vertices: Sequence[_Vertex], num_o
 
 
 def _section(group: Sequence[Sequence[int]], vertices: Sequence[_Vertex], *, first: bool, last: bool) -> Section:
-    """Draws some layers about x = 0, where the edge from the section above comes in and that to the one below leaves."""
+    """Draws some layers about x = 0, where edges from the section above come in and those to the one below leave."""
     source = None if first else vertices[group[0][0]].above[0]
     middle = float(np.mean([vertices[i].x for i in group[0]])) if source is None else vertices[source].x
     tops: dict[int, float] = {}
@@ -390,7 +399,12 @@ def _texts(nodes: Sequence[Mapping[str, Any]]) -> tuple[str, tuple[str, ...], st
 
 
 def _tip(node: Mapping[str, Any]) -> str:
-    parts = [str(node.get("name", "")), str(node.get("label", "")), str(node.get("kind", "")), shape_text(node.get("shape", ()))]
+    parts = [
+        str(node.get("name", "")),
+        str(node.get("label", "")),
+        str(node.get("kind", "")),
+        shape_text(node.get("shape", ())),
+    ]
     for name, unit in (("params", "parameters"), ("macs", "multiply-accumulates")):
         if node.get(name):
             parts.append(f"{int(node[name]):,} {unit}")

@@ -128,15 +128,21 @@ def per_class(matrix: Matrix) -> Table:
         return f"{part / whole:.3f}" if whole else "none"
 
     order = sorted(range(len(counts)), key=lambda i: (right[i] / support[i] if support[i] else 2.0, i))
-    rows = tuple((matrix.row_labels[i], str(support[i]), share(right[i], support[i]), share(right[i], predicted[i])) for i in order)
+    rows = tuple(
+        (matrix.row_labels[i], str(support[i]), share(right[i], support[i]), share(right[i], predicted[i]))
+        for i in order
+    )
     return Table(rows, ("class", "examples", "recall", "precision"), "Per class, the hardest first")
 
 
 def _is_confusion(matrix: Matrix) -> bool:
     values = matrix.values
     return (
-        values.ndim == 2 and values.shape[0] == values.shape[1] == len(matrix.row_labels)
-        and matrix.row_labels == matrix.column_labels and bool(np.all(values >= 0)) and bool(np.all(values == np.rint(values)))
+        values.ndim == 2
+        and values.shape[0] == values.shape[1] == len(matrix.row_labels)
+        and matrix.row_labels == matrix.column_labels
+        and bool(np.all(values >= 0))
+        and bool(np.all(values == np.rint(values)))
     )
 
 
@@ -149,7 +155,7 @@ def _gallery(gallery: Gallery) -> GalleryView:
 
 
 def _uri(pixels: np.ndarray) -> str:
-    """Returns uint8 pixels ``(height, width[, 3])`` as a data address: PNG when small, JPEG of a smaller copy when not."""
+    """Returns uint8 pixels ``(height, width[, 3])`` as a data address: PNG, or JPEG of a smaller copy when large."""
     image = Image.fromarray(np.ascontiguousarray(pixels))
     small = max(image.size) <= PIXEL_ART
     if not small:
@@ -170,8 +176,10 @@ def _matrix(matrix: Matrix) -> MatrixView:
     cells: tuple[tuple[Cell, ...], ...] = ()
     if not large:
         cells = tuple(
-            tuple(Cell(f"{value:g}" if value == round(value) else f"{value:.3g}", float(share), square and i == j)
-                  for j, (value, share) in enumerate(zip(row, row_shares, strict=True)))
+            tuple(
+                Cell(f"{value:g}" if value == round(value) else f"{value:.3g}", float(share), square and i == j)
+                for j, (value, share) in enumerate(zip(row, row_shares, strict=True))
+            )
             for i, (row, row_shares) in enumerate(zip(values, shares, strict=True))
         )
     confusions: list[tuple[str, str, int, float]] = []
@@ -183,13 +191,20 @@ def _matrix(matrix: Matrix) -> MatrixView:
             if off[i, j] > 0:
                 confusions.append((rows[i], columns[j], int(off[i, j]), float(shares[i, j])))
     return MatrixView(
-        matrix.title, matrix.row_title, matrix.column_title, rows, columns, cells,
-        _heat(shares, square) if large else "", tuple(confusions), square,
+        matrix.title,
+        matrix.row_title,
+        matrix.column_title,
+        rows,
+        columns,
+        cells,
+        _heat(shares, square) if large else "",
+        tuple(confusions),
+        square,
     )
 
 
 def _heat(shares: np.ndarray, square: bool) -> str:
-    """Returns a heat map: white to blue, errors of a confusion matrix white to red and brighter, since they are rare."""
+    """Returns a heat map of the roots of the shares, white to blue; errors of a confusion matrix to red."""
     depth = np.sqrt(shares)[..., None]
     ends = np.full((*shares.shape, 3), (0, 114, 178), np.float64)
     if square:
@@ -204,7 +219,8 @@ def _lines(lines: Lines) -> LinesView:
     names = [*lines.names, *(f"series {i}" for i in range(len(lines.names), len(lines.y)))]
     x = [float(v) for v in lines.x]
     series: list[dict[str, object]] = [
-        {"name": name, "x": x, "y": [float(v) if np.isfinite(v) else None for v in y]} for name, y in zip(names, lines.y, strict=False)
+        {"name": name, "x": x, "y": [float(v) if np.isfinite(v) else None for v in y]}
+        for name, y in zip(names, lines.y, strict=False)
     ]
     return LinesView(lines.title, lines.x_label, lines.y_label, series)
 

@@ -34,26 +34,29 @@ class Agreement:
     words: str
 
 
-def agreement(first: Sequence[float], second: Sequence[float], names: tuple[str, str] = ("first", "second")) -> Agreement:
+def agreement(
+    first: Sequence[float], second: Sequence[float], names: tuple[str, str] = ("first", "second")
+) -> Agreement:
     """Compares two scores, each of shape ``(n,)``; pairs with a value that is not finite are left out.
 
     Kendall 1938 (tau-b, Kendall 1945, for ties) and Spearman 1904, both as in SciPy.
     """
     pairs = np.array([(a, b) for a, b in zip(first, second, strict=True) if math.isfinite(a) and math.isfinite(b)])
     n = len(pairs)
-    if n < 2:
-        shift = float(pairs[0, 1] - pairs[0, 0]) if n else math.nan
-        return Agreement(n, None, None, None, shift, f"Only {n} network{'' if n == 1 else 's'} ha{'s' if n == 1 else 've'} "
-                         "both scores: there is no order to compare." if n else "No network has both scores yet.")
-    a, b = pairs[:, 0], pairs[:, 1]
-    shift = float(np.mean(b - a))
-    constant = [name for name, values in zip(names, (a, b), strict=True) if np.ptp(values) == 0]
+    if n == 0:
+        return Agreement(0, None, None, None, math.nan, "No network has both scores yet.")
+    shift = float(np.mean(pairs[:, 1] - pairs[:, 0]))
+    if n == 1:
+        words = "Only one network has both scores: there is no order to compare."
+        return Agreement(1, None, None, None, shift, words)
+    constant = [name for name, values in zip(names, pairs.T, strict=True) if np.ptp(values) == 0]
     if constant:
-        return Agreement(n, None, None, None, shift, f"The {' and the '.join(constant)} score{' is' if len(constant) == 1 else 's are'} the same for all {n} networks: "
-                         "rank correlation is undefined.")
-    tau = stats.kendalltau(a, b)
+        subject = f"The {' and the '.join(constant)} score{' is' if len(constant) == 1 else 's are'}"
+        words = f"{subject} the same for all {n} networks: rank correlation is undefined."
+        return Agreement(n, None, None, None, shift, words)
+    tau = stats.kendalltau(pairs[:, 0], pairs[:, 1])
     kendall, chance = float(tau.statistic), float(tau.pvalue)
-    spearman = float(stats.spearmanr(a, b).statistic)
+    spearman = float(stats.spearmanr(pairs[:, 0], pairs[:, 1]).statistic)
     return Agreement(n, kendall, spearman, chance, shift, _words(n, kendall, chance, names[0]))
 
 
@@ -61,11 +64,12 @@ def _words(n: int, kendall: float, chance: float, first: str) -> str:
     if n == 2:
         return "Two networks are in either the same or the opposite order: this says nothing about the rest."
     share = (1 + kendall) / 2
-    pairs = "All pairs are in the same order." if kendall == 1 else f"About {share:.0%} of the pairs are in the same order."
+    pairs = "All pairs are in the same order." if kendall == 1 else f"About {share:.0%} of the pairs agree in order."
     if chance > 0.05:
-        return f"{pairs} With {n} networks, unrelated scores would look at least this strongly related with probability {chance:.2f}: take the order as unproven."
+        unproven = f"unrelated scores would look at least this strongly related with probability {chance:.2f}"
+        return f"{pairs} With {n} networks, {unproven}: take the order as unproven."
     if n < FEW:
-        return f"{pairs} Few networks, yet unrelated scores would look like this with probability {chance:.2g} only."
+        return f"{pairs} Few networks, yet unrelated scores would look like this only with probability {chance:.2g}."
     if kendall < 0:
         return f"{pairs} The order is reversed: do not trust the {first} score."
     strength = "well" if kendall >= 0.7 else "roughly" if kendall >= 0.4 else "weakly"

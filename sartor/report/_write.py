@@ -44,7 +44,8 @@ def write_report(record: Record, run_id: str, path: Path | None = None) -> Path:
         temporary.write_text(html, encoding="utf-8")
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        if temporary.is_file():
+            temporary.unlink()
         raise RecordError(f"cannot write the report to {path}: {error.strerror or error}; give another path") from error
     return path
 
@@ -57,8 +58,11 @@ def render(record: Record, run_id: str) -> str:
     from sartor.report._content import collect
 
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("sartor.report"), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
+        loader=jinja2.PackageLoader("sartor.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     content = collect(record, run_id)
     script, style = _asset("page.js"), _asset("page.css")

@@ -23,26 +23,36 @@
 
   // --- numbers: the same texts as sartor.units.format_figure (a test compares them)
 
-  const significant = (value, digits) => {
+  // Python's "%.{digits}g": ties, as 1.125 to three digits, go to the even neighbour.
+  function significant(value, digits) {
     if (value === 0) return "0";
-    const exponent = Math.floor(Math.log10(Math.abs(Number(value.toExponential(digits - 1)))));
-    if (exponent < -4 || exponent >= digits) {
-      const [mantissa, power] = value.toExponential(digits - 1).split("e");
-      const sign = power[0] === "-" ? "-" : "+";
-      return `${String(Number(mantissa))}e${sign}${power.replace(/[+-]/, "").padStart(2, "0")}`;
+    let [mantissa, power] = value.toExponential(digits - 1).split("e");
+    const exact = value.toExponential(digits + 40).split("e");
+    const figures = exact[0].replace(/[-.]/g, "");
+    if (/^50*$/.test(figures.slice(digits)) && Number(figures[digits - 1]) % 2 === 0) {
+      mantissa = `${value < 0 ? "-" : ""}${figures[0]}.${figures.slice(1, digits)}0`;
+      power = exact[1];
     }
-    return String(Number(value.toPrecision(digits)));
-  };
+    const exponent = Number(power);
+    if (exponent < -4 || exponent >= digits) {
+      return `${Number(mantissa)}e${exponent < 0 ? "-" : "+"}${String(Math.abs(exponent)).padStart(2, "0")}`;
+    }
+    return String(Number(`${mantissa}e${power}`));
+  }
   function scaled(value, sizes) {
     for (const [size, label] of sizes) if (value >= size) return `${significant(value / size, 3)}${label}`;
     return null;
   }
   const BYTES = [[2 ** 30, " GiB"], [2 ** 20, " MiB"], [2 ** 10, " KiB"]];
   const COUNTS = [[1e9, "G"], [1e6, "M"], [1e3, "k"]];
+  function whole(value) {
+    const up = Math.round(value);
+    return String(Math.abs(value % 1) === 0.5 && up % 2 !== 0 ? up - 1 : up);
+  }
   function format(unit, value) {
     if (value === null || value === undefined) return "";
-    if (unit === "B") return scaled(value, BYTES) ?? `${Math.round(value)} B`;
-    if (unit === "count") return scaled(value, COUNTS) ?? `${Math.round(value)}`;
+    if (unit === "B") return scaled(value, BYTES) ?? `${whole(value)} B`;
+    if (unit === "count") return scaled(value, COUNTS) ?? whole(value);
     if (unit === "ms" || unit === "mJ") return `${significant(value, 3)} ${unit}`;
     return significant(value, 4) + (unit ? ` ${unit}` : "");
   }
@@ -61,7 +71,8 @@
   function architecture(row) {
     return new Map(row.a.map(([key, option]) => [data.keys[key], data.options[key][option]]));
   }
-  const identity = (row) => row.a.map((pair) => pair.join(":")).sort().join(",");
+  for (const row of [...data.trials, ...data.finals]) row.id = row.a.map((pair) => pair.join(":")).sort().join(",");
+  const identity = (row) => row.id;
   const entries = new Map();
   for (const row of data.trials) entries.set(`T${row.n}`, { key: `T${row.n}`, row, final: false, label: `trial ${row.n}` });
   for (const row of data.finals) entries.set(row.key, { key: row.key, row, final: true, label: `finalist ${row.n}` });
@@ -70,13 +81,16 @@
   const finalOf = new Map(data.finals.map((row) => [identity(row), row.key]));
   const shown = (value) => typeof value === "string" ? value : JSON.stringify(value);
 
+  // Where a row keeps a figure: metrics, then (finalists only) the same on the test part, and costs.
+  const places = new Map();
+  data.metrics.forEach(([name], i) => {
+    places.set(name, ["m", i]);
+    places.set(`test.${name}`, ["m", data.metrics.length + i]);
+  });
+  data.costs.forEach(([name], i) => places.set(name, ["c", i]));
   function value(row, name) {
-    const metric = data.metrics.findIndex((known) => known[0] === name);
-    if (metric >= 0) return row.m[metric];
-    const test = name.startsWith("test.") ? data.metrics.findIndex((known) => `test.${known[0]}` === name) : -1;
-    if (test >= 0) return row.m[data.metrics.length + test];
-    const cost = data.costs.findIndex((known) => known[0] === name);
-    return cost >= 0 ? row.c[cost] : null;
+    const place = places.get(name);
+    return place ? row[place[0]][place[1]] ?? null : null;
   }
   const broken = (row) => Object.entries(data.limits).filter(([name, bound]) => value(row, name) > bound).map(([name]) => name);
 
@@ -182,10 +196,9 @@
   };
 
   // Draws into `holder` what `make()` returns: {x, y: {label, unit, log, domain, text}, lines, points, rules, empty, lane, zoom}.
-  // Every chart is drawn again when its width changes.
+  // Every chart is drawn again when its width changes; the point of the selected network has a ring.
   function chart(holder, make) {
-    let zoom = null;
-    let width = 0;
+    let zoom = null, width = 0, mark = () => {};
     function draw() {
       width = holder.clientWidth;
       const height = holder.clientHeight;
@@ -260,9 +273,13 @@
         if (point.stem !== undefined && point.stem !== null) svg("line", { class: `stem ${point.kind}`, x1: px(point.stemX ?? point.x), x2: cx, y1: py(point.stem), y2: cy }, plot);
         if (point.error) svg("line", { class: `stem ${point.kind}`, x1: px(point.x * (1 - point.error)), x2: px(point.x * (1 + point.error)), y1: cy, y2: cy }, plot);
         svg("path", { class: `mark ${point.kind}`, d: SHAPES[point.shape](Number(cx.toFixed(1)), Number(cy.toFixed(1)), point.size), "data-key": point.key }, plot);
-        if (point.on) svg("circle", { class: "halo", cx, cy, r: point.size + 5 }, plot);
         hits.push({ cx, cy, point });
       }
+      mark = () => {
+        for (const halo of plot.querySelectorAll(".halo")) halo.remove();
+        for (const { cx, cy, point } of hits) if (point.key === selected) svg("circle", { class: "halo", cx, cy, r: point.size + 5 }, plot);
+      };
+      mark();
       const at = (event) => {
         const box = root.getBoundingClientRect();
         return [event.clientX - box.left, event.clientY - box.top];
@@ -320,14 +337,13 @@
       root.addEventListener("dblclick", () => { zoom = null; draw(); });
     }
     new ResizeObserver(() => { if (holder.clientWidth !== width) draw(); }).observe(holder);
-    draw();
-    return { draw, reset: () => { zoom = null; draw(); } };
+    return { draw, mark: () => mark(), reset: () => { zoom = null; draw(); } };
   }
 
   // --- state of the page
 
   let selected = data.selected;
-  const drawn = [];
+  const drawn = [], followers = [];
   const finalKey = (key) => {
     const entry = entries.get(key);
     return !entry ? null : entry.final ? key : finalOf.get(identity(entry.row)) || null;
@@ -396,7 +412,7 @@
       const [shape, size] = lane ? (kind === "failed" ? ["cross", 4] : ["bar", 5]) : SHAPE[kind];
       const share = data.fidelities.length > 1 ? (row.f + 1) / data.fidelities.length : 1;
       points.push({ key: entry.key, x: value(row, nameX), y: complete ? value(row, nameY) : null, lane, kind, shape, size: kind === "trial" ? 1.6 + 1.8 * share : size,
-        on: entry.key === selected, weight: onFront.has(row.n) ? 30 : 0, tip: () => describe(entry) });
+        weight: onFront.has(row.n) ? 30 : 0, tip: () => describe(entry) });
     }
     points.sort((a, b) => (a.kind === "front") - (b.kind === "front"));
     for (const row of data.finals) {
@@ -405,7 +421,7 @@
       if (value(row, nameX) === null || value(row, nameY) === null) continue;
       kinds.add(kind);
       const origin = row.origin === null ? null : entries.get(`T${row.origin}`).row;
-      points.push({ key: row.key, x: value(row, nameX), y: value(row, nameY), kind, shape: SHAPE[kind][0], size: SHAPE[kind][1], on: row.key === selected, weight: 60,
+      points.push({ key: row.key, x: value(row, nameX), y: value(row, nameY), kind, shape: SHAPE[kind][0], size: SHAPE[kind][1], weight: 60,
         error: row.errors[data.costs.findIndex((cost) => cost[0] === nameX)], stem: origin && !tested ? value(origin, nameY) : null,
         stemX: origin && value(origin, nameX) !== null ? value(origin, nameX) : undefined, tip: () => describe(entry) });
     }
@@ -558,7 +574,7 @@
     const names = panels.get(title).sort().reverse();
     const holder = html("div", { class: "chart", role: "img", "aria-label": title });
     curveHolder.append(html("div", { class: "card" }, holder));
-    drawn.push(chart(holder, () => {
+    const panel = chart(holder, () => {
       const strong = shownCurve();
       const lines = [];
       for (const key of [...curveKeys].sort((a, b) => (a === strong) - (b === strong)))
@@ -591,7 +607,9 @@
           return [html("b", {}, title.replaceAll("_", " ")), pairs];
         },
       };
-    }));
+    });
+    drawn.push(panel);
+    followers.push(panel);
   }
 
   // --- trust
@@ -604,7 +622,7 @@
         const entry = entries.get(row.key), kind = kindOf(entry);
         const a = nameA(row), b = nameB(row);
         if (a === null || b === null || a === undefined) continue;
-        points.push({ key: row.key, x: a, y: b, kind, shape: SHAPE[kind][0], size: SHAPE[kind][1], on: row.key === selected, tip: () => describe(entry) });
+        points.push({ key: row.key, x: a, y: b, kind, shape: SHAPE[kind][0], size: SHAPE[kind][1], tip: () => describe(entry) });
       }
       if (!points.length) return { empty: "No network has both scores." };
       const bounds = domain(points.flatMap((point) => [point.x, point.y]), false, 0.12);
@@ -631,7 +649,7 @@
       if (row.s !== STATE.complete || score === undefined || score === null) continue;
       const over = broken(row).length > 0;
       points.push({ key: `T${row.n}`, x, y: score, kind: over ? "infeasible" : "trial", shape: over ? "cross" : "circle", size: 1.8 + 1.8 * (row.f + 1) / data.fidelities.length,
-        on: `T${row.n}` === selected, tip: () => describe(entries.get(`T${row.n}`)) });
+        tip: () => describe(entries.get(`T${row.n}`)) });
       if (over) continue;
       const last = best.y[best.y.length - 1];
       best.x.push(x);
@@ -699,7 +717,9 @@
     for (const row of document.querySelectorAll("[data-select]")) row.classList.toggle("on", row.dataset.select === final);
     const which = !entry ? "" : entry.final || !final ? entry.label : `${entry.label}, retrained as ${entries.get(final).label}`;
     for (const holder of document.querySelectorAll(".which")) holder.textContent = which;
-    for (const one of drawn) one.draw();
+    for (const one of followers) one.draw();
+    for (const one of drawn) one.mark();
   }
   select(selected);
+  for (const one of drawn) one.draw();
 })();
