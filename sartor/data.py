@@ -66,6 +66,15 @@ class Splits:
         return self
 
 
+def _rows_of(column: Any, index: np.ndarray) -> Any:
+    """Returns ``column[index]``; a tensor is indexed twice as fast by a tensor as by an array."""
+    if isinstance(column, np.ndarray):
+        return column[index]
+    import torch  # a column that is no array is a tensor: torch is loaded already
+
+    return column[torch.from_numpy(index)]
+
+
 class Rows:
     """Map-style rows: named columns of one length, numpy arrays or torch tensors.
 
@@ -85,6 +94,8 @@ class Rows:
 
     def take(self, index: Any) -> dict[str, Any]:
         """Returns the rows at ``index`` (integer array or slice), a dict of columns."""
+        if isinstance(index, np.ndarray) and index.dtype == np.int64:
+            return {name: _rows_of(column, index) for name, column in self.columns.items()}
         return {name: column[index] for name, column in self.columns.items()}
 
     def _permutation(self, seed: int, epoch: int) -> np.ndarray:

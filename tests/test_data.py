@@ -22,6 +22,16 @@ def test_a_batch_larger_than_the_data_is_the_data():
     assert sorted(Rows(x=np.arange(3)).batch(64, 0, 9)["x"]) == [0, 1, 2]
 
 
+def test_rows_of_tensors_and_arrays_are_taken_alike():
+    torch = pytest.importorskip("torch")
+    numbers = np.arange(10) * 10
+    rows = Rows(array=numbers, tensor=torch.from_numpy(numbers))
+    for index in (np.array([3, -1, 3]), np.array([], np.int64), np.array([1], np.int32), slice(2, 5)):
+        taken = rows.take(index)
+        np.testing.assert_array_equal(taken["array"], numbers[index])
+        np.testing.assert_array_equal(taken["tensor"].numpy(), numbers[index])
+
+
 def test_columns_of_two_lengths_are_refused():
     with pytest.raises(DataError, match="one length"):
         Rows(x=np.arange(3), y=np.arange(4))
