@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import itertools
 import json
+import operator
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, cast
@@ -40,7 +41,7 @@ class Codebook:
         self.itemsize = {"b": 1, "h": 2, "i": 4}[self.typecode]
         self.length = len(keys) * self.itemsize
         self._columns = tuple(zip(keys, domains, strict=True))
-        self._parts: list[dict[int, int]] = [{} for _ in keys]
+        self._parts = tuple(_Parts(key, domain) for key, domain in self._columns)
 
     def row(self, codes: bytes) -> memoryview:
         """Returns the integers."""
@@ -66,15 +67,21 @@ class Codebook:
         """Returns the hash that an `Architecture` of the same values has, from what is known per column and code."""
         if self.floats:
             return hash_items(self.read(codes).items())
-        total = 0
-        for column, code in enumerate(memoryview(codes).cast(self.typecode)):
-            if code >= 0:
-                known = self._parts[column]
-                part = known.get(code)
-                if part is None:
-                    part = known[code] = _hash_item(self.keys[column], self.domains[column][code])
-                total += part
-        return total & _MASK
+        return sum(map(operator.getitem, self._parts, memoryview(codes).cast(self.typecode))) & _MASK
+
+
+class _Parts(dict[int, int]):
+    """What each code of a column adds to a hash, computed when first asked for."""
+
+    __slots__ = ("domain", "key")
+
+    def __init__(self, key: str, domain: Domain) -> None:
+        super().__init__({-1: 0})
+        self.key, self.domain = key, domain
+
+    def __missing__(self, code: int) -> int:
+        part = self[code] = _hash_item(self.key, self.domain[code])
+        return part
 
 
 def _hash_item(key: str, value: Label) -> int:
@@ -111,14 +118,14 @@ class Architecture(Mapping[str, Any]):
     _book: Codebook | None
     _codes: bytes
     _values: dict[str, Label]
-    _hash: int
+    _hash: int | None
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         try:
             self._values = {str(key): as_label(value) for key, value in values.items()}
         except TypeError as error:
             raise SpaceError(f"an architecture holds plain values: {error}") from error
-        self._book, self._codes = None, b""
+        self._book, self._codes, self._hash = None, b"", None
 
     def _dict(self) -> dict[str, Label]:
         try:
@@ -140,11 +147,9 @@ class Architecture(Mapping[str, Any]):
         return key in self._dict()
 
     def __hash__(self) -> int:
-        try:
-            return self._hash
-        except AttributeError:  # not asked before
+        if self._hash is None:
             self._hash = hash_items(self._values.items()) if self._book is None else self._book.hash(self._codes)
-            return self._hash
+        return self._hash
 
     def __eq__(self, other: object) -> bool:
         theirs: Mapping[Any, Any]
@@ -193,6 +198,7 @@ class Architecture(Mapping[str, Any]):
 
 _set_book: Any = Architecture._book.__set__  # type: ignore[union-attr]
 _set_codes: Any = Architecture._codes.__set__  # type: ignore[attr-defined]
+_set_hash: Any = Architecture._hash.__set__  # type: ignore[union-attr]
 
 
 def coded(book: Codebook, codes: Sequence[bytes]) -> list[Architecture]:
@@ -203,6 +209,7 @@ def coded(book: Codebook, codes: Sequence[bytes]) -> list[Architecture]:
     made = list(map(Architecture.__new__, itertools.repeat(Architecture, len(codes))))
     collections.deque(map(_set_book, made, itertools.repeat(book)), maxlen=0)
     collections.deque(map(_set_codes, made, codes), maxlen=0)
+    collections.deque(map(_set_hash, made, itertools.repeat(None)), maxlen=0)
     return made
 
 

@@ -1,4 +1,8 @@
-"""Uniform draws of code rows from a network's steps."""
+"""Uniform draws of code rows from a network's steps.
+
+Rows are put together in 64-bit words: what a block contributes to a word is one look-up for all its variables and one
+"or", whatever the number of columns.
+"""
 
 from __future__ import annotations
 
@@ -9,29 +13,30 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sartor.space._network import Block, Network, Single
+from sartor.space._network import Network, Single
 
 CodeRows = npt.NDArray[np.signedinteger[Any]]
+_Words = npt.NDArray[np.uint64]
+_WORD_BYTES = 8
 
 
 @dataclass(frozen=True, eq=False)
-class _Rows:
-    """A block, its codes already as they stand in a row (-1 where inactive)."""
+class _Step:
+    """One look-up: an index is drawn (in a row of ``scope``), and words are read at it.
+
+    Attributes:
+        scope: Variables drawn before that decide the row.
+        first: First index of each row.
+        counts: Number of indices of each row.
+        words: Number of the word -> its part by index.
+        single: The variable that is drawn on its own instead, by alias; then indices are its codes.
+    """
 
     scope: tuple[int, ...]
     first: npt.NDArray[np.intp]
-    counts: npt.NDArray[np.int64]
-    codes: CodeRows
-    columns: slice | npt.NDArray[np.intp]
-
-
-@dataclass(frozen=True, eq=False)
-class _One:
-    """A variable drawn on its own, and its column when it has one."""
-
-    step: Single
-    column: int | None
-    num_values: int
+    counts: npt.NDArray[np.float64]
+    words: tuple[tuple[int, _Words], ...]
+    single: Single | None
 
 
 class Sampler:
@@ -40,7 +45,7 @@ class Sampler:
     Args:
         network: What is drawn from.
         columns: Variable -> column of the rows; variables without one are drawn where needed and not shown.
-        num_values: Number of codes of each variable that mean active.
+        num_values: Number of codes of each variable that mean active; others are shown as -1.
         dtype: Of the rows.
 
     Raises:
@@ -51,46 +56,82 @@ class Sampler:
         self, network: Network, columns: Mapping[int, int], num_values: Sequence[int], dtype: npt.DTypeLike
     ) -> None:
         self.network, self.width, self.dtype = network, len(columns), np.dtype(dtype)
-        self._steps: list[_Rows | _One] = []
+        self._num_words = -(-self.width * self.dtype.itemsize // _WORD_BYTES)
+        self._steps: list[_Step] = []
+        none = np.zeros(1, np.intp), np.ones(1)
         for step in network.steps:
             if isinstance(step, Single):
-                self._steps.append(_One(step, columns.get(step.variable), num_values[step.variable]))
+                codes = np.arange(network.domains[step.variable], dtype=np.int32)[:, None]
+                words = self._words(codes, [step.variable], columns, num_values)
+                self._steps.append(_Step(step.scope, *none, words, step))
             else:
-                self._steps.append(self._rows(step, columns, num_values))
+                words = self._words(step.codes, step.variables, columns, num_values)
+                counts = np.diff(step.offsets).astype(np.float64)
+                self._steps.append(_Step(step.scope, step.offsets[:-1], counts, words, None))
 
-    def _rows(self, block: Block, columns: Mapping[int, int], num_values: Sequence[int]) -> _Rows:
-        shown = sorted((columns[v], axis, v) for axis, v in enumerate(block.variables) if v in columns)
-        codes = np.empty((len(block.codes), len(shown)), self.dtype)
-        for position, (_, axis, variable) in enumerate(shown):
-            own = block.codes[:, axis]
-            codes[:, position] = np.where(own >= num_values[variable], -1, own)
-        at = [column for column, _, _ in shown]
-        contiguous = bool(at) and at == list(range(at[0], at[0] + len(at)))
-        where = slice(at[0], at[0] + len(at)) if contiguous else np.array(at, np.intp)
-        return _Rows(block.scope, block.offsets[:-1], np.diff(block.offsets).astype(np.int64), codes, where)
+    def _words(
+        self,
+        codes: npt.NDArray[np.int32],
+        variables: Sequence[int],
+        columns: Mapping[int, int],
+        num_values: Sequence[int],
+    ) -> tuple[tuple[int, _Words], ...]:
+        rows = np.zeros((len(codes), self._num_words * _WORD_BYTES // self.dtype.itemsize), self.dtype)
+        touched: set[int] = set()
+        for axis, variable in enumerate(variables):
+            if variable in columns:
+                own = codes[:, axis]
+                rows[:, columns[variable]] = np.where(own >= num_values[variable], -1, own)
+                touched.add(columns[variable] * self.dtype.itemsize // _WORD_BYTES)
+        packed = rows.view(np.uint64)
+        return tuple((word, np.ascontiguousarray(packed[:, word])) for word in sorted(touched))
 
     def draw(self, n: int, rng: np.random.Generator) -> CodeRows:
-        """Returns ``n`` rows, ``[n, columns]``."""
-        rows = np.empty((n, self.width), self.dtype)
+        """Returns ``n`` rows, ``[n, columns]``, contiguous along columns."""
+        rows = np.empty((n, self._num_words), np.uint64)
+        written = [False] * self._num_words
         known: dict[int, npt.NDArray[Any]] = {}
         for step in self._steps:
-            if isinstance(step, _Rows):
-                if not step.scope:
-                    index = rng.integers(0, len(step.codes), n, dtype=np.int32)
-                else:
-                    at = self.network.row_index(step.scope, known)
-                    index = step.first[at] + (rng.random(n) * step.counts[at]).astype(np.intp)
-                if step.codes.shape[1] == self.width:
-                    np.take(step.codes, index, axis=0, out=rows, mode="clip")
-                else:
-                    rows[:, step.columns] = np.take(step.codes, index, axis=0, mode="clip")
+            if step.single is not None:
+                index = known[step.single.variable] = self._alias(step.single, n, rng, known)
+            elif not step.scope:
+                index = rng.integers(0, int(step.counts[0]), n)
             else:
-                known[step.step.variable] = codes = self._one(step.step, n, rng, known)
-                if step.column is not None:
-                    rows[:, step.column] = np.where(codes >= step.num_values, -1, codes)
-        return rows
+                at = self.network.row_index(step.scope, known)
+                index = step.first[at] + (rng.random(n) * step.counts[at]).astype(np.intp)
+            for word, parts in step.words:
+                if written[word]:
+                    rows[:, word] |= parts[index]
+                else:
+                    rows[:, word] = parts[index]
+                    written[word] = True
+        return rows.view(self.dtype)[:, : self.width]
 
-    def _one(
+    def draw_one(self, rng: np.random.Generator) -> bytes:
+        """Returns one row as bytes, faster than `draw` of one."""
+        random = rng.random
+        words = [0] * self._num_words
+        known: dict[int, int] = {}
+        for step in self._steps:
+            at = 0
+            for variable in step.scope:
+                at = at * self.network.domains[variable] + known[variable]
+            if step.single is not None:
+                single = step.single
+                width = single.threshold.shape[1]
+                share = random() * width
+                index = int(share)
+                if share - index >= single.threshold.item(at, index):
+                    index = single.alias.item(at, index)
+                known[single.variable] = index
+            else:
+                index = step.first.item(at) + int(random() * step.counts.item(at))
+            for word, parts in step.words:
+                words[word] |= parts.item(index)
+        row = np.array(words, np.uint64).tobytes()
+        return row[: self.width * self.dtype.itemsize]
+
+    def _alias(
         self, step: Single, n: int, rng: np.random.Generator, known: Mapping[int, npt.NDArray[Any]]
     ) -> npt.NDArray[Any]:
         width = step.threshold.shape[1]
@@ -99,6 +140,6 @@ class Sampler:
         share -= code
         at = code
         if step.scope:
-            at = self.network.row_index(step.scope, known).astype(np.intp) * width + code
+            at = self.network.row_index(step.scope, known) * width + code
         drawn: npt.NDArray[Any] = np.where(share < step.threshold.ravel()[at], code, step.alias.ravel()[at])
         return drawn

@@ -384,8 +384,11 @@ class Space:
         Raises:
             SpaceError: No architecture satisfies the constraints, or hardly any draw does.
         """
-        made = self._wrap(*self._draw(1 if n is None else n, rng))
-        return made[0] if n is None else made
+        if n is not None:
+            return self._wrap(*self._draw(n, rng))
+        if self._modulo is not None or self._rules.predicates or self._compiled.book.floats:
+            return self._wrap(*self._draw(1, rng))[0]
+        return coded(self._compiled.book, [self._sampler.draw_one(rng)])[0]
 
     def sample_codes(self, n: int, rng: np.random.Generator) -> CodeRows:
         """Returns ``n`` uniform draws as codes, ``[n, choices]``: position of the value, -1 where inactive.
@@ -452,7 +455,9 @@ class Space:
         book = self._compiled.book
         if not self._compiled.visible:
             return coded(book, [b""] * len(rows))
-        texts: list[bytes] = np.ascontiguousarray(rows).view(f"V{book.length}").ravel().tolist()
+        if rows.strides[1] != rows.itemsize:
+            rows = np.ascontiguousarray(rows)
+        texts: list[bytes] = rows.view(f"V{book.length}")[:, 0].tolist()
         if numbers:
             texts = [text + number for text, number in zip(texts, numbers, strict=True)]
         return coded(book, texts)
