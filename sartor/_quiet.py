@@ -16,11 +16,20 @@ from sartor.errors import SartorError
 
 _LOCK_TIMEOUT_S = 600.0
 _POLL_S = 0.002
+_FLAG = "measuring"
 
 
-def _path(kind: str) -> Path:
+def _folder() -> Path:
     user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
-    return Path(tempfile.gettempdir()) / f"sartor-{user}.{kind}"
+    return Path(tempfile.gettempdir()) / f"sartor-{user}"
+
+
+def _private(folder: Path) -> Path:
+    """Makes the folder, and checks that nobody else did: others may write beside it and could lead us astray."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if hasattr(os, "getuid") and folder.lstat().st_uid != os.getuid():
+        raise SartorError(f"{folder} belongs to somebody else, so measurements cannot be locked there: remove it")
+    return folder
 
 
 @contextmanager
@@ -28,16 +37,17 @@ def measuring() -> Iterator[None]:
     """Holds the user's exclusive lock on the machine; released by the system when the holder dies.
 
     Raises:
-        SartorError: another process kept it for ten minutes.
+        SartorError: another process kept it for ten minutes, or the lock's folder is somebody else's.
     """
-    lock = FileLock(_path("measuring.lock"))
+    folder = _private(_folder())
+    lock = FileLock(folder / "lock")
     try:
         lock.acquire(timeout=_LOCK_TIMEOUT_S)
     except Timeout:
         raise SartorError(
             f"another process has been measuring for {_LOCK_TIMEOUT_S / 60:.0f} minutes (lock {lock.lock_file}): end it"
         ) from None
-    flag = _path("measuring")
+    flag = folder / _FLAG
     try:
         flag.write_text(str(os.getpid()))
         yield
@@ -51,7 +61,7 @@ def give_way(longest_s: float = 60.0) -> float:
 
     Meant for every step of a training loop: 2 microseconds when nobody measures.
     """
-    flag = _path("measuring")
+    flag = _folder() / _FLAG
     if not flag.exists():
         return 0.0
     begin = time.monotonic()

@@ -14,17 +14,17 @@ from sartor.errors import SartorError
 
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(_quiet, "_path", lambda kind: tmp_path / kind)
+    monkeypatch.setattr(_quiet, "_folder", lambda: tmp_path / "lock")
 
 
 def test_nobody_waits_when_nobody_measures():
     assert give_way() == 0.0
 
 
-def test_one_measures_at_a_time(monkeypatch):
+def test_one_measures_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr(_quiet, "_LOCK_TIMEOUT_S", 0.05)
     with measuring():
-        other = FileLock(_quiet._path("measuring.lock"))
+        other = FileLock(tmp_path / "lock" / "lock")
         with pytest.raises(Timeout):
             other.acquire(timeout=0)
     other.acquire(timeout=0)
@@ -43,7 +43,7 @@ def test_others_hold_still_until_the_measurement_ends(tmp_path):
     code = (
         "from pathlib import Path\n"
         "from sartor import _quiet\n"
-        f"_quiet._path = lambda kind: Path({str(tmp_path)!r}) / kind\n"
+        f"_quiet._folder = lambda: Path({str(tmp_path / 'lock')!r})\n"
         "waited = _quiet.give_way()\n"
         f"Path({str(ready)!r}).write_text(str(waited))\n"
     )
@@ -62,13 +62,21 @@ def test_a_measurement_that_was_killed_holds_nobody_up(tmp_path):
         "import os, signal\n"
         "from pathlib import Path\n"
         "from sartor import _quiet\n"
-        f"_quiet._path = lambda kind: Path({str(tmp_path)!r}) / kind\n"
+        f"_quiet._folder = lambda: Path({str(tmp_path / 'lock')!r})\n"
         "with _quiet.measuring():\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
-    assert _quiet._path("measuring").exists()
+    assert (tmp_path / "lock" / "measuring").exists()
     assert give_way(longest_s=60) < 30
     with measuring():
-        assert _quiet._path("measuring").read_text() == str(os.getpid())
-    assert not _quiet._path("measuring").exists()
+        assert (tmp_path / "lock" / "measuring").read_text() == str(os.getpid())
+    assert not (tmp_path / "lock" / "measuring").exists()
+
+
+def test_a_lock_in_the_hands_of_another_user_is_refused(monkeypatch):
+    with measuring():
+        pass
+    monkeypatch.setattr(os, "getuid", lambda: 123456)
+    with pytest.raises(SartorError, match="belongs to somebody else"), measuring():
+        pass
