@@ -6,11 +6,16 @@ Built-ins are the modules of a package (``sartor.strategies``, ``sartor.devices`
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import importlib.util
 import pkgutil
+import sys
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 from sartor.errors import InputError, MissingExtraError, near
@@ -61,14 +66,62 @@ class TaskSpec(Spec):
 
 
 def resolve(target: str) -> Any:
-    """Imports ``"package.module:attribute"`` and returns the attribute (dots allowed in it)."""
-    module, _, attribute = target.partition(":")
+    """Imports ``"package.module:attribute"`` or ``"path/of/script.py:attribute"``; dots are allowed in the attribute.
+
+    A script is run under another name than ``__main__``, so that what it guards by ``if __name__ == "__main__":`` is
+    not started; in the process where it is the main script it is not run again.
+
+    Raises:
+        InputError: not of this form; no such script.
+    """
+    module, _, attribute = target.rpartition(":")
     if not module or not attribute:
         raise InputError(f"expected module:Name, got {target!r}")
-    value: Any = importlib.import_module(module)
+    value: Any = _script(module, attribute) if module.endswith(".py") else importlib.import_module(module)
     for name in attribute.split("."):
         value = getattr(value, name)
     return value
+
+
+def _main_file() -> Path | None:
+    """Returns the file of the script that runs as ``__main__``, or None in a notebook, at a prompt, with ``-c``."""
+    file = getattr(sys.modules.get("__main__"), "__file__", None)
+    return Path(file).resolve() if file and Path(file).is_file() else None
+
+
+def _script(file: str, attribute: str) -> ModuleType:
+    path = Path(file).resolve()
+    if path == _main_file():
+        return sys.modules["__main__"]
+    name = f"sartor_script_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        if spec is None or spec.loader is None or not path.is_file():
+            raise InputError(f"expected a Python script with {attribute}, found none at {file}")
+        # Known before it runs, as dataclasses and pickle look their module up.
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(sys.modules[name])
+        except BaseException:
+            del sys.modules[name]
+            raise
+    return sys.modules[name]
+
+
+def importable(target: str) -> str:
+    """Returns a name for ``module:attribute`` that other processes can resolve.
+
+    ``__main__:Net`` becomes ``package.module:Net`` when started with ``-m``, else ``/path/of/script.py:Net``; where
+    neither exists (a notebook, standard input) it stays.
+    """
+    module, _, attribute = target.rpartition(":")
+    if module != "__main__":
+        return target
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    if spec is not None and spec.name != "__main__":
+        return f"{spec.name}:{attribute}"
+    file = _main_file()
+    return target if file is None else f"{file}:{attribute}"
 
 
 @cache

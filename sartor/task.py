@@ -13,6 +13,7 @@ from sartor.data import Splits
 from sartor.errors import InputError, near
 from sartor.goals import Direction
 from sartor.pictures import Picture
+from sartor.registry import importable
 from sartor.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -125,10 +126,10 @@ class Task:
         return next(iter(self.metrics))
 
     def reference(self) -> dict[str, Any]:
-        """Returns JSON from which ``from_reference`` makes an equal task in another process."""
+        """Returns JSON from which ``sartor.engine.open_task`` makes an equal task in another process."""
         kind = type(self)
         return {
-            "class": f"{kind.__module__}:{kind.__qualname__}",
+            "class": importable(f"{kind.__module__}:{kind.__qualname__}"),
             "source": self.source,
             "options": dataclasses.asdict(self.options),
         }

@@ -16,9 +16,8 @@ from sartor.engine._events import Costs, Event, Failed, Finished, Lost, Progress
 from sartor.engine._order import VirtualClock
 from sartor.engine._pools import WorkerError
 from sartor.engine._problem import OpenedProblem, Problem, open_task
-from sartor.engine._references import importable
 
 __all__ = [
     "NUM_FIRST_FAILURES", "BrokenTaskError", "Costs", "Engine", "Event", "Failed", "Finished", "Lost", "OpenedProblem",
-    "Problem", "Progress", "Started", "VirtualClock", "WorkerError", "default_work", "importable", "open_task",
+    "Problem", "Progress", "Started", "VirtualClock", "WorkerError", "default_work", "open_task",
 ]

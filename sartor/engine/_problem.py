@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sartor.engine._references import check_reachable, importable, load_target
+from sartor.engine._references import check_reachable
 from sartor.errors import InputError
 from sartor.goals import Limit
+from sartor.registry import importable, resolve
 from sartor.trials import Fidelity
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def open_task(reference: Mapping[str, Any]) -> Task:
     Raises:
         InputError: its class cannot be found.
     """
-    task: Task = load_target(importable(str(reference["class"])))(reference["source"], **reference["options"])
+    task: Task = resolve(importable(str(reference["class"])))(reference["source"], **reference["options"])
     return task
 
 
@@ -111,18 +112,18 @@ class Problem:
             InputError: a part cannot be found or made; or what the task, its data or the estimator raise.
         """
         task = open_task(self.task)
-        space = task.space() if self.space is None else load_target(importable(self.space))()
+        space = task.space() if self.space is None else resolve(importable(self.space))()
         devices = []
         for reference in self.devices:
             target, options = (reference, {}) if isinstance(reference, str) else reference
-            device = load_target(importable(target))(**options)
+            device = resolve(importable(target))(**options)
             if device.needs == "trained":
                 raise InputError(f"device {device.name!r} needs a trained network; limits are checked before training")
             key = device.name + (json.dumps(dict(options), sort_keys=True) if options else "")
             devices.append((key, device))
         # The test part stays out of reach of whatever is searched.
         splits = dataclasses.replace(task.data(), test=None)
-        make = load_target(importable(self.estimator))
+        make = resolve(importable(self.estimator))
         estimator = make(task, space, splits, self.fidelities, **self.estimator_options)
         return OpenedProblem(task, space, tuple(devices), estimator, self.limits)
 

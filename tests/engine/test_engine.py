@@ -310,12 +310,12 @@ def test_data_that_cannot_be_read_stop_the_search_with_their_error(record: Recor
 def test_an_input_error_of_a_worker_is_one_here(record: Record) -> None:
     info = record.create_run("search", "light", {}, seed=0, environment={})
     lacking = Problem(
-        Light().reference(), estimator="sartor.engine._references:load_target", fidelities=FIDELITIES,
+        Light().reference(), estimator="sartor.registry:resolve", fidelities=FIDELITIES,
     )
     with pytest.raises(WorkerError, match="cannot set up the search: TypeError"):
         Engine(record, lacking, workers=1).run(info, Listed(proposals(20)))
     trained = Problem({**Light().reference(), "class": "nofile.py:Light"}, estimator=f"{LIGHT}:Walk")
-    with pytest.raises(InputError, match=r"expected a Python script, found none at nofile\.py"):
+    with pytest.raises(InputError, match=r"expected a Python script with Light, found none at nofile\.py"):
         Engine(record, trained, workers=1).run(info, Listed(proposals(20)))
 
 
@@ -420,7 +420,7 @@ def test_a_damaged_checkpoint_costs_time_only(reference: list[Any], tmp_path: Pa
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from sartor.engine import Engine, Problem, importable
+from sartor.engine import Engine, Problem
 from sartor.runs import Record
 from sartor.strategies.listed import Listed
 from sartor.trials import Fidelity, Proposal
@@ -435,7 +435,7 @@ def go():
         run = record.create_run("search", "mine", {{}}, seed=0, environment={{}})
         problem = Problem(task.reference(), estimator="tests.engine.light:Free")
         [trial] = Engine(record, problem, workers=1).run(run, Listed([Proposal(task.baseline(), Fidelity(1))]))
-        print(trial.state, importable("__main__:Mine"))
+        print(trial.state, task.reference()["class"])
 
 {guard}
 """
