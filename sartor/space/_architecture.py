@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import collections
+import gc
 import itertools
 import json
 import operator
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
+from functools import cached_property
 from typing import Any, Literal, cast
+
+import numpy as np
+import numpy.typing as npt
 
 from sartor.errors import SpaceError
 from sartor.space._domains import Domain
@@ -16,6 +21,9 @@ from sartor.space._nodes import Label, as_label, typed
 
 _WORD = (1 << 64) - 1
 _MASK = (1 << 60) - 1
+_SMALL_DOMAIN = 1 << 12
+_MANY = 1000
+_ABSENT = object()
 
 
 class Codebook:
@@ -32,7 +40,7 @@ class Codebook:
         length: Bytes of the integers.
     """
 
-    __slots__ = ("_columns", "_parts", "domains", "floats", "itemsize", "keys", "length", "typecode")
+    __slots__ = ("_labels", "_parts", "domains", "floats", "itemsize", "keys", "length", "typecode")
 
     def __init__(self, keys: tuple[str, ...], domains: tuple[Domain, ...], floats: tuple[int, ...]) -> None:
         self.keys, self.domains, self.floats = keys, domains, floats
@@ -40,8 +48,8 @@ class Codebook:
         self.typecode: Literal["b", "h", "i"] = "b" if largest < 128 else "h" if largest < 32768 else "i"
         self.itemsize = {"b": 1, "h": 2, "i": 4}[self.typecode]
         self.length = len(keys) * self.itemsize
-        self._columns = tuple(zip(keys, domains, strict=True))
-        self._parts = tuple(_Parts(key, domain) for key, domain in self._columns)
+        self._labels = tuple(_Labels(domain) if len(domain) < _SMALL_DOMAIN else _Ranked(domain) for domain in domains)
+        self._parts = tuple(_Parts(key, domain) for key, domain in zip(keys, domains, strict=True))
 
     def row(self, codes: bytes) -> memoryview:
         """Returns the integers."""
@@ -53,11 +61,9 @@ class Codebook:
 
     def read(self, codes: bytes) -> dict[str, Label]:
         """Returns key -> value of the active choices, in the order of the space."""
-        values: dict[str, Label] = {}
         row = self.row(codes)
-        for (key, domain), code in zip(self._columns, row, strict=True):
-            if code >= 0:
-                values[key] = domain[code]
+        labels = map(operator.getitem, self._labels, row)
+        values = {key: label for key, label in zip(self.keys, labels, strict=True) if label is not _ABSENT}
         if self.floats:
             active = (self.keys[column] for column in self.floats if row[column] >= 0)
             values.update(zip(active, self.numbers(codes), strict=True))
@@ -67,17 +73,54 @@ class Codebook:
         """Returns the hash that an `Architecture` of the same values has, from what is known per column and code."""
         if self.floats:
             return hash_items(self.read(codes).items())
-        return sum(map(operator.getitem, self._parts, memoryview(codes).cast(self.typecode))) & _MASK
+        row = codes if self.typecode == "b" else memoryview(codes).cast(self.typecode)
+        return sum(map(operator.getitem, self._parts, row)) & _MASK
+
+    def hashes(self, rows: npt.NDArray[Any]) -> list[int]:
+        """Returns `hash` of each row of codes (of a space without float ranges), many at once."""
+        totals = np.zeros(len(rows), np.uint64)
+        for column, parts in enumerate(self._parts):
+            if len(parts.domain) < _SMALL_DOMAIN:
+                totals += parts.table[rows[:, column]]
+            else:
+                codes, index = np.unique(rows[:, column], return_inverse=True)
+                totals += np.array([parts[code] for code in codes.tolist()], np.uint64)[index]
+        hashes: list[int] = (totals & np.uint64(_MASK)).tolist()
+        return hashes
+
+
+class _Labels(tuple[Any, ...]):
+    """The values of a column by code; the last, which -1 finds, says that there is none."""
+
+    __slots__ = ()
+
+    def __new__(cls, domain: Domain) -> _Labels:
+        return super().__new__(cls, (*domain, _ABSENT))
+
+
+class _Ranked:
+    """The same for a column of too many values to list."""
+
+    def __init__(self, domain: Domain) -> None:
+        self.domain = domain
+
+    def __getitem__(self, code: int) -> object:
+        return self.domain[code] if code >= 0 else _ABSENT
 
 
 class _Parts(dict[int, int]):
     """What each code of a column adds to a hash, computed when first asked for."""
 
-    __slots__ = ("domain", "key")
-
     def __init__(self, key: str, domain: Domain) -> None:
         super().__init__({-1: 0})
+        if len(domain) < 128:
+            self[255] = 0  # -1 as an unsigned byte
         self.key, self.domain = key, domain
+
+    @cached_property
+    def table(self) -> npt.NDArray[np.uint64]:
+        """What each code adds; the last is for -1."""
+        return np.array([*map(self.__getitem__, range(len(self.domain))), 0], np.uint64)
 
     def __missing__(self, code: int) -> int:
         part = self[code] = _hash_item(self.key, self.domain[code])
@@ -135,7 +178,22 @@ class Architecture(Mapping[str, Any]):
             return self._values
 
     def __getitem__(self, key: str) -> Any:
-        return self._dict()[key]
+        try:
+            return self._values[key]
+        except AttributeError:  # not read yet
+            return self._dict()[key]
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self._dict().get(key, default)
+
+    def keys(self) -> KeysView[str]:
+        return self._dict().keys()
+
+    def values(self) -> ValuesView[Any]:
+        return self._dict().values()
+
+    def items(self) -> ItemsView[str, Any]:
+        return self._dict().items()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._dict())
@@ -201,15 +259,25 @@ _set_codes: Any = Architecture._codes.__set__  # type: ignore[attr-defined]
 _set_hash: Any = Architecture._hash.__set__  # type: ignore[union-attr]
 
 
-def coded(book: Codebook, codes: Sequence[bytes]) -> list[Architecture]:
-    """Returns the architectures of ``codes``, decoded when read.
+def coded(
+    book: Codebook, codes: Sequence[bytes], hashes: Iterable[int | None] = itertools.repeat(None)
+) -> list[Architecture]:
+    """Returns the architectures of ``codes``, decoded when read, with their hashes where these are known.
 
     The loops run in `map`: a sample of a million must not pay for a million calls of a constructor.
     """
-    made = list(map(Architecture.__new__, itertools.repeat(Architecture, len(codes))))
-    collections.deque(map(_set_book, made, itertools.repeat(book)), maxlen=0)
-    collections.deque(map(_set_codes, made, codes), maxlen=0)
-    collections.deque(map(_set_hash, made, itertools.repeat(None)), maxlen=0)
+    # Nothing made here can be garbage yet: collecting while it is made would visit all of it again and again.
+    collecting = len(codes) > _MANY and gc.isenabled()
+    if collecting:
+        gc.disable()
+    try:
+        made = list(map(Architecture.__new__, itertools.repeat(Architecture, len(codes))))
+        collections.deque(map(_set_book, made, itertools.repeat(book)), maxlen=0)
+        collections.deque(map(_set_codes, made, codes), maxlen=0)
+        collections.deque(map(_set_hash, made, hashes), maxlen=0)
+    finally:
+        if collecting:
+            gc.enable()
     return made
 
 

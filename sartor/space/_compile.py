@@ -194,7 +194,15 @@ class Compiled:
     def is_active(self, slot: int, codes: list[int]) -> bool:
         """Whether ``slot`` is active given the ``codes`` of all slots before it (-1 where inactive)."""
         when = self.slots[slot].when
-        return when is None or any(all(mask[codes[source]] for source, mask in literals) for literals in when)
+        if when is None:
+            return True
+        for literals in when:
+            for source, mask in literals:
+                if not mask[codes[source]]:
+                    break
+            else:
+                return True
+        return False
 
     def full_codes(self, row: bytes) -> list[int]:
         """Returns the codes of all slots, hidden ones too, from the codes of the visible ones."""

@@ -29,6 +29,8 @@ from sartor.space._sampling import CodeRows, Sampler
 MAX_LISTED = 2_000_000
 """Most architectures that are listed one by one where no formula gives an exact answer."""
 _MAX_DRAWS = 2_000_000
+_MANY = 64
+"""From so many rows on, hashes are computed for all of them at once."""
 _TYPES = {"b": np.int8, "h": np.int16, "i": np.int32}
 
 
@@ -459,8 +461,10 @@ class Space:
             rows = np.ascontiguousarray(rows)
         texts: list[bytes] = rows.view(f"V{book.length}")[:, 0].tolist()
         if numbers:
-            texts = [text + number for text, number in zip(texts, numbers, strict=True)]
-        return coded(book, texts)
+            return coded(book, [text + number for text, number in zip(texts, numbers, strict=True)])
+        if len(rows) < _MANY:
+            return coded(book, texts)
+        return coded(book, texts, book.hashes(rows))
 
     @overload
     def sample_choices(self, rng: np.random.Generator, n: None = None) -> Architecture: ...

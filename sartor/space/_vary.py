@@ -104,11 +104,13 @@ def crossover(space: Space, one: Architecture, other: Architecture, rng: np.rand
     for _ in range(_TRIES):
         codes: list[int] = []
         numbers: dict[int, float] = {}
-        for index, slot in enumerate(slots):
+        for index, (slot, mine, theirs) in enumerate(zip(slots, first, second, strict=True)):
             codes.append(-1)
-            if not compiled.is_active(index, codes):
+            if slot.when is not None and not compiled.is_active(index, codes):
                 continue
-            mine, theirs = first[index], second[index]
+            if mine == theirs >= 0 and slot.kind != "number":
+                codes[index] = mine
+                continue
             take_first = theirs < 0 or (mine >= 0 and random() < 0.5)
             code = mine if take_first else theirs
             codes[index] = code if code >= 0 else int(random() * slot.num_values)
