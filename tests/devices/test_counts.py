@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from sartor.contracts import Candidate
 from sartor.devices.counts import Counts
 from sartor.nets import BasicBlock, Chain, ClassifierHead, ConvBnAct, MBConv
+from sartor.spaces.nasbench201 import nasbench201
 from sartor.testing.devices import check_device
 
 
@@ -104,6 +105,14 @@ def test_a_transformer_layer_counts_projections_attention_and_feed_forward():
 )
 def test_macs_are_half_of_the_flops_that_torch_counts(module, shape):
     assert macs(module, torch.randn(shape)) == flops_halved(module, torch.randn(shape)) > 0
+
+
+def test_nas_bench_201_has_its_published_size():
+    # Dong and Yang 2020: the cell of 3x3 convolutions alone has 1.531546 M parameters and 220.119680 M "FLOPs".
+    space = nasbench201(3, 10)
+    network = space.build(space.architecture({f"cell.edges.{i}": "nor_conv_3x3" for i in range(6)}))
+    found = count(network, torch.rand(1, 3, 32, 32))
+    assert (found["params"], found["macs"]) == (1_531_546, 220_119_680)
 
 
 def test_shared_parameters_count_once():
