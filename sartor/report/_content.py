@@ -17,8 +17,8 @@ from sartor.report._figures import Row, figure_rows, heroes
 from sartor.report._finalists import Finalist, baseline_of_search, best_so_far, make_finalist, name_of_baseline
 from sartor.report._ranking import Agreement, agreement
 from sartor.report._script import STATES, script_data
-from sartor.report._wording import SHORT, format_cost, format_fidelity, format_metric, label
-from sartor.trials import Fidelity, Figure, Trial
+from sartor.report._wording import SHORT, format_cost, format_fidelity, format_metric, label, was_disturbed
+from sartor.trials import Fidelity, Trial
 from sartor.units import FIGURES, format_duration, format_figure
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def collect(record: Record, run_id: str) -> Page:
     columns, table = _table(finalists, goals, costs, metrics)
     search_retrained, validation_test, compared = _agreements(finalists, goals)
     log = [*record.log(run.id), *(record.log(final_run.id) if final_run else [])]
-    notes = _notes(log, trials, retrained)
+    notes = _notes(log, trials, retrained, costs)
     return Page(
         run=run,
         title=f"{run.config.get('task_name', run.id)} on {_source(run)}",
@@ -303,23 +303,20 @@ def _source(run: RunInfo) -> str:
 
 
 def _notes(
-    log: Sequence[tuple[float, str, Any]], trials: Sequence[Trial], retrained: Sequence[Trial]
+    log: Sequence[tuple[float, str, Any]], trials: Sequence[Trial], retrained: Sequence[Trial], costs: Sequence[str]
 ) -> tuple[tuple[str, int], ...]:
-    """Returns warnings with how often each came: those of the log, then those attached to figures."""
-    found = Counter(_text(detail) for _, kind, detail in log if kind in ("note", "warning"))
-    attached = Counter(
-        f"{label(name)}: {figure.note}"
-        for t in (retrained or trials)
-        for name, figure in t.costs.items()
-        if _is_warning(figure)
-    )
-    return tuple(found.items()) + tuple(attached.items())
-
-
-def _is_warning(figure: Figure) -> bool:
-    return figure.kind == "measured" and any(
-        word in figure.note.lower() for word in ("busy", "interfer", "unstable", "warn")
-    )
+    """Returns the warnings of the log with how often each came, and how many measurements were disturbed."""
+    found = list(Counter(_text(detail) for _, kind, detail in log if kind in ("note", "warning")).items())
+    for name in costs:
+        measured = [t.costs[name] for t in (retrained or trials) if name in t.costs]
+        disturbed = [figure for figure in measured if was_disturbed(figure)]
+        if disturbed:
+            whose = "finalists'" if retrained else "trials'"
+            share = f"{len(disturbed)} of the {len(measured)} {whose} measurements"
+            words = f"{label(name).capitalize()}: other work on the machine disturbed {share}; their error is larger. "
+            words += f"For example: {disturbed[0].note}"
+            found.append((words, 1))
+    return tuple(found)
 
 
 def _text(detail: Any) -> str:
@@ -444,7 +441,10 @@ def _settings(run: RunInfo) -> tuple[tuple[str, str], ...]:
 
 
 def _brief(value: Any) -> str:
-    text = ", ".join(str(v) for v in value) if isinstance(value, (list, tuple)) else str(value)
+    if isinstance(value, Mapping):
+        text = ", ".join(f"{name} {_brief(part)}" for name, part in value.items())
+    else:
+        text = ", ".join(str(part) for part in value) if isinstance(value, (list, tuple)) else str(value)
     return text if len(text) <= 300 else f"{text[:300]}…"
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sartor.goals import Goals
 from sartor.report._finalists import Finalist
 from sartor.report._pictures import interval
-from sartor.report._wording import certainty, format_cost, format_fidelity, format_metric, label
+from sartor.report._wording import certainty, format_cost, format_fidelity, format_metric, label, was_disturbed
 from sartor.units import format_figure
 
 
@@ -24,6 +24,7 @@ class Row:
     baseline: str
     change: str
     better: bool | None
+    disturbed: bool
     limit: str
     within: bool | None
 
@@ -66,6 +67,7 @@ def figure_rows(
                 else f"×{ratio:.0f}",
                 better=None if ratio is None or same else ratio < 1,
                 limit=f"≤ {format_figure(name, limit.bound)}" if limit else "",
+                disturbed=was_disturbed(figure),
                 within=None if limit is None else limit.excess(figure.value) == 0,
             )
         )
@@ -87,14 +89,17 @@ def _metric_row(name: str, subject: Finalist, against: Finalist | None, goals: G
         text = f"validation, in the search at {format_fidelity(subject.trial.proposal.fidelity)}"
     beside = against.trial.metrics.get(name) if against is not None else None
     change, better = "", None
-    if beside is not None:
+    if against is not None and beside is not None:
         difference = value - beside
         change = (
             "same" if not difference else f"{difference:+.4f}" if 1e-4 < abs(difference) < 10 else f"{difference:+.4g}"
         )
         if plain == goals.primary.name and difference:
             better = goals.primary.loss(value) < goals.primary.loss(beside)
-        if spread is not None and difference:
+        mine, theirs = subject.trial.proposal.fidelity, against.trial.proposal.fidelity
+        if mine != theirs:
+            change, better = f"{change} (trained {'longer' if mine > theirs else 'less'})", None
+        elif spread is not None and difference:
             error = math.sqrt((value * (1 - value) + beside * (1 - beside)) / spread[2])
             if abs(difference) < 1.96 * error:
                 change, better = f"{change} (within noise)", None
@@ -106,6 +111,7 @@ def _metric_row(name: str, subject: Finalist, against: Finalist | None, goals: G
         baseline="" if beside is None else format_metric(beside),
         change=change,
         better=better,
+        disturbed=False,
         limit="",
         within=None,
     )

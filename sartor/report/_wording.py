@@ -47,4 +47,10 @@ def certainty(figure: Figure) -> str:
         return "exact"
     if figure.error is None:
         return f"{figure.kind}, error unknown"
-    return f"{figure.kind} ±{100 * figure.error:.2g}%"
+    percent = 100 * figure.error
+    return f"{figure.kind} ±{percent:.0f}%" if percent >= 10 else f"{figure.kind} ±{percent:.2g}%"
+
+
+def was_disturbed(figure: Figure) -> bool:
+    """Whether a device says that other work on the machine disturbed its measurement."""
+    return figure.kind == "measured" and any(word in figure.note.lower() for word in ("busy", "interfer", "unstable"))

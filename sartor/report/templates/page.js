@@ -78,6 +78,8 @@
   for (const row of data.finals) entries.set(row.key, { key: row.key, row, final: true, label: `finalist ${row.n}` });
   const baseline = data.trials.length ? architecture(data.trials[0]) : new Map();
   const baselineIdentity = data.trials.length ? identity(data.trials[0]) : "";
+  // Of several trials of the baseline the one trained longest stands for it.
+  const baselineTrial = data.trials.filter((row) => row.id === baselineIdentity && row.s === STATE.complete).sort((a, b) => b.f - a.f)[0];
   const finalOf = new Map(data.finals.map((row) => [identity(row), row.key]));
   const shown = (value) => typeof value === "string" ? value : JSON.stringify(value);
 
@@ -227,7 +229,7 @@
         svg("line", { class: "tick", x1: frame.left, x2: frame.right, y1: py(tick), y2: py(tick) }, root);
         svg("text", { x: frame.left - 6, y: py(tick) + 4, "text-anchor": "end" }, root, yTexts[i]);
       });
-      const xTicks = ticks(x, (frame.right - frame.left) / 88);
+      const xTicks = ticks(x, (frame.right - frame.left) / 74);
       for (const tick of xTicks) {
         svg("line", { class: "tick", x1: px(tick), x2: px(tick), y1: frame.top, y2: frame.bottom + lane }, root);
         svg("text", { x: px(tick), y: frame.bottom + lane + 16, "text-anchor": "middle" }, root, tickText(x, tick, xTicks[1] - xTicks[0]));
@@ -244,7 +246,11 @@
       for (const rule of plan.rules || []) {
         if (rule.x !== undefined) {
           const at = px(rule.x);
-          if (at < frame.left || at > frame.right) continue;
+          if (at < frame.left) continue;
+          if (at > frame.right) {
+            svg("text", { class: "limit", x: frame.right, y: frame.top + 4, "text-anchor": "end" }, plot, `${rule.text} →`);
+            continue;
+          }
           svg("rect", { class: "beyond", x: at, y: frame.top, width: Math.max(0, frame.right - at), height: frame.bottom - frame.top + lane }, plot);
           svg("line", { class: "limit", x1: at, x2: at, y1: frame.top - 6, y2: frame.bottom + lane }, plot);
           const end = at > (frame.left + frame.right) / 2;
@@ -357,8 +363,7 @@
   for (const [name, label] of data.metrics) axisY.append(html("option", { value: name }, `validation ${label}`));
   if (data.finals.length) for (const [name, label] of data.metrics) axisY.append(html("option", { value: `test.${name}` }, `test ${label} (finalists)`));
 
-  const kindOf = (entry) => !entry.final ? (identity(entry.row) === baselineIdentity ? "baseline" : "trial")
-    : entry.row.role.includes("chosen") ? "chosen" : entry.row.role.includes("baseline") ? "baseline" : "final";
+  const kindOf = (entry) => entry.row.role.includes("chosen") ? "chosen" : entry.row.role.includes("baseline") ? "baseline" : "final";
   const SHAPE = { chosen: ["star", 10], baseline: ["square", 5.5], final: ["diamond", 7], front: ["circle", 4.2], trial: ["circle", 3] };
 
   // The best scores by cost among complete trials within the limits, at the highest fidelity that was reached.
@@ -405,7 +410,7 @@
       if (tested && row.s === STATE.complete) continue;
       const lane = !complete;
       if (lane && row.s === STATE.running) continue;
-      const isBaseline = identity(row) === baselineIdentity;
+      const isBaseline = row === baselineTrial;
       const kind = lane ? (row.s === STATE.failed ? "failed" : "infeasible") : onFront.has(row.n) ? "front" : isBaseline && !data.finals.length ? "baseline" : "trial";
       if (row.s === STATE.complete && lane) continue;
       kinds.add(kind);
@@ -448,8 +453,12 @@
       yDomain = domain(kept, false);
       const near = points.filter((point) => !point.lane).map((point) => point.x);
       log = wide(near);
-      xDomain = domain(limit ? [...near, limit] : near, log, 0.04);
-    } else if (limit) xDomain = domain([...xs, limit], log, 0.04);
+      xDomain = domain(near, log, 0.04);
+    }
+    // A limit just beyond is brought into view; one far beyond would squeeze everything else.
+    const [low, high] = xDomain;
+    if (limit > high && (log ? Math.log(limit / low) < 1.5 * Math.log(high / low) : limit - low < 1.5 * (high - low)))
+      xDomain = domain([low, high, limit], log, 0.03);
     const byX = [...front].map((row) => [value(row, nameX), value(row, nameY)]);
     const lines = byX.length > 1 ? [{ x: byX.map((p) => p[0]), y: byX.map((p) => p[1]), step: true, color: "var(--blue)", width: 1.4, opacity: 0.8 }] : [];
     return {
@@ -490,7 +499,7 @@
     };
     data.metrics.forEach(([name, label], i) => {
       if (entry.final && row.m[data.metrics.length + i] !== null) add(`test ${label}`, metric(row.m[data.metrics.length + i]));
-      if (row.m[i] !== null) add(`validation ${label}`, metric(row.m[i]));
+      if (row.m[i] !== null) add(entry.final ? `validation ${label}` : label, metric(row.m[i]));
     });
     const over = new Set(broken(row));
     data.costs.forEach(([name, label, unit], i) => {
@@ -499,6 +508,7 @@
       const text = bound === undefined ? "" : over.has(name) ? `over the limit of ${format(unit, bound)}; ` : `limit ${format(unit, bound)}; `;
       add(label, format(unit, row.c[i]), text + data.certainties[row.e[i]], over.has(name));
     });
+    if (!entry.final && row.m.some((score) => score !== null)) parts.push(html("p", { class: "muted" }, "Scores are on the validation part."));
     parts.push(table);
     holder.replaceChildren(...parts);
   }
