@@ -174,6 +174,7 @@ class _Session:
                 self._restore()
                 self.record.set_state(self.info.id, "running")
                 self._loop()
+                self._check_interrupt()
             except (KeyboardInterrupt, RecordError):
                 self._stop("interrupted")
                 raise
@@ -396,6 +397,13 @@ class _Session:
         )
 
     def _handle(self, message: Message) -> None:
+        interruptible, self.interruptible = self.interruptible, False
+        self._take(message)
+        self.interruptible = interruptible
+        if interruptible:
+            self._check_interrupt()
+
+    def _take(self, message: Message) -> None:
         trial = self.running[message["number"]]
         kind = message["kind"]
         if kind == "points":

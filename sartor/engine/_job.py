@@ -220,6 +220,8 @@ def run_job(problem: OpenedProblem, job: Job, folder: Path, send: Send) -> Messa
     log = folder / f"{job.number}.log"
 
     def note(text: str) -> None:
+        # What the trial printed comes before.
+        sys.stdout.flush()
         with log.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text.rstrip() + "\n")
 

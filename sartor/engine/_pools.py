@@ -153,7 +153,12 @@ class WorkerPool:
             worker.connection.send_bytes(job.to_json().encode())
 
     def wait(self, timeout_s: float, handle: Handle) -> None:
-        for connection in wait([worker.connection for worker in self._workers], timeout_s):
+        ready = wait([worker.connection for worker in self._workers], timeout_s)
+        if not ready:
+            # A child that a task forked may hold a dead worker's connection open.
+            for worker in [worker for worker in self._workers if worker.process.poll() is not None]:
+                self._replace(worker, handle)
+        for connection in ready:
             worker = next(worker for worker in self._workers if worker.connection is connection)
             try:
                 message: Message = json.loads(worker.connection.recv_bytes())

@@ -160,13 +160,13 @@ class Record:
         """
         order = "desc" if direction == "max" else "asc"
         limits = list((within or {}).items())
-        inside = "".join(
-            " and exists(select 1 from figures l where l.run=f.run and l.number=f.number and l.name=? and l.value<=?)"
-            for _ in limits
-        )
+        # Indexes are named: left alone, SQLite scans all values below the bound for every trial (50 ms, not 1).
+        inside = " and exists(select 1 from figures l indexed by figures_by_trial "
+        inside += "where l.run=f.run and l.number=f.number and l.name=? and l.value<=?)"
         found = (
-            "select f.number from figures f join trials t on t.run=f.run and t.number=f.number "
-            f"where f.run=? and f.name=? and f.value is not null and t.state='complete'{inside} "
+            "select f.number from figures f indexed by figures_by_value cross join trials t "
+            "where f.run=? and f.name=? and f.value is not null and t.run=f.run and t.number=f.number "
+            f"and t.state='complete'{inside * len(limits)} "
             f"order by f.value {order}, f.number limit ?"
         )
         bounds = [part for limit in limits for part in limit]

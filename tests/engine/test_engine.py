@@ -268,6 +268,14 @@ def test_a_crash_is_tried_once_more_and_then_fails_its_trial_alone(record: Recor
     assert [kind for _, kind, _ in record.log("light-1")] == ["lost", "lost"]
 
 
+def test_a_dead_worker_is_noticed_though_a_child_of_its_task_lives_on(record: Record) -> None:
+    began = time.monotonic()
+    found = run(record, proposals(20, 21), accidents={"20": "fork"}, workers=1)
+    assert [trial.state for trial in found] == ["failed", "complete"]
+    assert found[0].failure is not None and "killed by signal 9" in found[0].failure
+    assert time.monotonic() - began < 60
+
+
 def test_a_lost_trial_goes_on_from_its_checkpoint(record: Record) -> None:
     found = run(record, proposals(20, 21), accidents={"20": "abort once"}, workers=1)
     assert [(trial.state, trial.attempts) for trial in found] == [("complete", 1), ("complete", 0)]
