@@ -45,6 +45,9 @@ def candidates():
     return [Candidate(Plain(width), SimpleNamespace(), None) for width in (2, 4)]
 
 
+NUMBERS = itertools.count(1)
+
+
 def broken(**changed):
     """Returns a device whose figures are changed by functions of the sound ones."""
 
@@ -79,7 +82,7 @@ def test_a_sound_device_passes():
         (broken(params=lambda f, c: Figure(f.value, "ms")), "expected unit '', got 'ms'"),
         (broken(params=lambda f, c: Figure(1000 - f.value)), "params of the larger network is"),
         (broken(params=lambda f, c: Figure(f.value, error=0.1)), "an exact figure has no error"),
-        (broken(params=lambda f, c, calls=itertools.count(1): Figure(next(calls))), "exact params was"),
+        (broken(params=lambda f, c: Figure(next(NUMBERS))), "exact params was"),
         (broken(latency_ms=lambda f, c: Figure(1.0, "ms", error=None, kind="measured")), "expected the relative error"),
         (broken(latency_ms=lambda f, c: Figure(1.0, "ms", error=0.1, kind="estimated")), "names its method"),
         (broken(latency_ms=lambda f, c: Figure(1.0, "ms", error=0.0, kind="measured")), "has an error, got 0"),
