@@ -16,7 +16,8 @@ from sartor.errors import SartorError
 
 _LOCK_TIMEOUT_S = 600.0
 _POLL_S = 0.002
-_FLAG = "measuring"
+_SUSPECT_S = 5.0
+_FLAG, _LOCK = "measuring", "lock"
 
 
 def _folder() -> Path:
@@ -40,7 +41,7 @@ def measuring() -> Iterator[None]:
         SartorError: another process kept it for ten minutes, or the lock's folder is somebody else's.
     """
     folder = _private(_folder())
-    lock = FileLock(folder / "lock")
+    lock = FileLock(folder / _LOCK)
     try:
         lock.acquire(timeout=_LOCK_TIMEOUT_S)
     except Timeout:
@@ -65,12 +66,24 @@ def give_way(longest_s: float = 60.0) -> float:
     if not flag.exists():
         return 0.0
     begin = time.monotonic()
-    while time.monotonic() - begin < longest_s:
+    while (waited := time.monotonic() - begin) < longest_s:
         try:
             holder = int(flag.read_text() or "0")
         except FileNotFoundError:
             break
-        if holder == os.getpid() or (holder and not psutil.pid_exists(holder)):
+        if holder == os.getpid() or (holder and not psutil.pid_exists(holder)) or _abandoned(flag, waited):
             break
         time.sleep(_POLL_S)
     return time.monotonic() - begin
+
+
+def _abandoned(flag: Path, waited_s: float) -> bool:
+    """Whether nobody holds the lock that belongs to the flag: its process is gone and another has its number."""
+    if waited_s < _SUSPECT_S:
+        return False
+    try:
+        with FileLock(flag.with_name(_LOCK), timeout=0):
+            flag.unlink(missing_ok=True)
+    except Timeout:
+        return False
+    return True

@@ -74,6 +74,22 @@ def test_a_measurement_that_was_killed_holds_nobody_up(tmp_path):
     assert not (tmp_path / "lock" / "measuring").exists()
 
 
+def test_a_flag_whose_process_number_is_used_again_is_swept_away(tmp_path, monkeypatch):
+    monkeypatch.setattr(_quiet, "_SUSPECT_S", 0.05)
+    with measuring():
+        pass
+    flag = tmp_path / "lock" / "measuring"
+    flag.write_text(str(os.getppid()))
+    assert give_way(longest_s=60) < 30
+    assert not flag.exists()
+
+
+def test_waiting_has_an_end(tmp_path, monkeypatch):
+    with measuring():
+        (tmp_path / "lock" / "measuring").write_text(str(os.getppid()))
+        assert 0.1 <= give_way(longest_s=0.1) < 30
+
+
 def test_a_lock_in_the_hands_of_another_user_is_refused(monkeypatch):
     with measuring():
         pass
