@@ -1,10 +1,13 @@
 import copy
+import warnings
 from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.fx
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils import parametrizations, prune
 from torch.utils.flop_counter import FlopCounterMode
 
 from sartor.contracts import Candidate
@@ -12,6 +15,7 @@ from sartor.devices.counts import Counts
 from sartor.nets import BasicBlock, Chain, ClassifierHead, ConvBnAct, MBConv
 from sartor.spaces.nasbench201 import nasbench201
 from sartor.testing.devices import check_device
+from sartor.testing.randomness import global_random_state
 
 
 def count(module, *inputs):
@@ -252,6 +256,69 @@ def test_counting_leaves_caches_of_the_network_alone():
     module = Caching()
     count(module, torch.zeros(1, 4))
     assert module.cache is None
+
+
+class Unregistered(nn.Module):
+    """Holds a layer in a list and a constant in a dict, and returns a dict."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers, self.constants = [nn.Linear(4, 6)], {"shift": torch.ones(6)}
+
+    def forward(self, x):
+        x = self.layers[0](x) + self.constants["shift"]
+        return {"mean": x.mean(), "all": [x]}
+
+
+class Looping(nn.Module):
+    """Reads how often to repeat, counts its calls, and draws random numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
+        self.register_buffer("times", torch.tensor(3))
+        self.register_buffer("calls", torch.tensor(0))
+
+    def forward(self, x):
+        self.calls += 1
+        for _ in range(int(self.times)):
+            x = self.layer(x)
+        return x + torch.rand_like(x)
+
+
+def pruned():
+    module = nn.Sequential(nn.Linear(4, 5))
+    prune.l1_unstructured(module[0], "weight", 0.5)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("module", "inputs", "expected"),
+    [
+        (nn.Sequential(parametrizations.weight_norm(nn.Conv2d(2, 3, 3))), torch.rand(1, 2, 6, 6), 16 * 3 * 2 * 9),
+        (pruned(), torch.rand(1, 4), 20),
+        (torch.fx.symbolic_trace(nn.Sequential(nn.Linear(3, 4), nn.ReLU())), torch.rand(1, 3), 12),
+        (nn.Sequential(nn.Embedding(10, 4), nn.Linear(4, 2)), torch.tensor([[1, 2, 3]]), 24),
+        (Unregistered(), torch.rand(1, 4), 24),
+        (Looping(), torch.rand(1, 2), 12),
+    ],
+)
+def test_unusual_modules_are_counted_and_left_as_they_were(module, inputs, expected):
+    weights = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    attributes = {name: {k: id(v) for k, v in vars(part).items()} for name, part in module.named_modules()}
+    random = global_random_state()
+    assert macs(module, inputs) == expected
+    assert global_random_state() == random
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in module.state_dict().items())
+    assert attributes == {name: {k: id(v) for k, v in vars(part).items()} for name, part in module.named_modules()}
+
+
+def test_torchscript_is_refused_with_what_to_give_instead():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        scripted = torch.jit.script(nn.Linear(2, 2))
+    with pytest.raises(TypeError, match="TorchScript: give the Python module"):
+        count(scripted, torch.rand(1, 2))
 
 
 def test_dropout_and_batch_normalisation_are_counted_as_deployed():
