@@ -177,6 +177,7 @@ class Variables:
         self.slots = compiled.slots
         self.domains = [slot.num_values + (slot.when is not None) for slot in compiled.slots]
         self.factors: list[Factor] = []
+        self._simple: dict[tuple[bytes, int, int], npt.NDArray[np.bool_]] = {}
         for index, slot in enumerate(compiled.slots):
             if slot.when is not None:
                 self._activity(index, slot.when, slot.num_values)
@@ -221,11 +222,21 @@ class Variables:
         return (previous,), np.array([False, True])
 
     def _activity(self, index: int, when: Sequence[Conjunction], num_values: int) -> None:
+        same = None
+        if len(when) == 1 and len(when[0]) == 1:  # nearly always: under an option of one choice
+            source, mask = when[0][0]
+            same = (mask, self.domains[source], num_values)
+            known = self._simple.get(same)
+            if known is not None:
+                self.factors.append(Factor((source, index), known))
+                return
         scope, active = self.any_of(when)
         table = np.empty((*active.shape, num_values + 1), bool)
         table[..., :num_values] = active[..., None]
         table[..., num_values] = ~active
         self.factors.append(Factor((*scope, index), table))
+        if same is not None:
+            self._simple[same] = table
 
     def add_table(self, scope: tuple[int, ...], table: npt.NDArray[np.bool_]) -> None:
         """Adds a truth table over values; inactive slots satisfy it."""

@@ -25,7 +25,18 @@ _Floats: TypeAlias = npt.NDArray[np.float64]
 
 BLOCK_ROWS = 1 << 15
 """Rows of one tabulated block: small enough for a processor's second-level cache."""
+MAX_TABLE = 1 << 24
+"""Most entries of a table in elimination (128 MiB)."""
+_MAX_TABLE_LOG = math.log(MAX_TABLE)
 _INT64_LIMIT = 61.0 * math.log(2.0)
+
+
+class TooCoupledError(Exception):
+    """The factors couple so many variables that no elimination order known here has small tables."""
+
+    def __init__(self, variables: list[int], size: float) -> None:
+        super().__init__(f"a table of {size:.3g} entries over {len(variables)} variables")
+        self.variables, self.size = variables, size
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,10 +79,18 @@ class Block:
 
 @dataclass(frozen=True, eq=False)
 class Single:
-    """One variable drawn given ``scope``, by the alias method (Walker 1977, doi:10.1145/355744.355749)."""
+    """One variable drawn given ``scope``, by the alias method (Walker 1977, doi:10.1145/355744.355749).
+
+    Attributes:
+        codes: What is drawn, by position in the tables below.
+        threshold: ``[rows of scope, positions]``.
+        alias: Position taken at or above the threshold.
+        allowed: Which positions have solutions below.
+    """
 
     scope: tuple[int, ...]
     variable: int
+    codes: npt.NDArray[np.int32]
     threshold: _Floats
     alias: npt.NDArray[np.int32]
     allowed: npt.NDArray[np.bool_]
@@ -86,20 +105,18 @@ class Network:
     Args:
         domains: Number of codes of each variable.
         factors: Constraints; a variable may have several.
-        order: Elimination order, when a network over the same variables already has a good one.
+
+    Raises:
+        TooCoupledError: Elimination would need a table of more than `MAX_TABLE` entries.
     """
 
-    def __init__(self, domains: Sequence[int], factors: Sequence[Factor], order: Sequence[int] | None = None) -> None:
+    def __init__(self, domains: Sequence[int], factors: Sequence[Factor]) -> None:
         self.domains = list(domains)
-        self.order = list(order) if order is not None else _greedy_order(self.domains, factors)
+        self.order = _greedy_order(self.domains, factors)
         self._position = [0] * len(self.domains)
         for position, variable in enumerate(self.order):
             self._position[variable] = position
         self.factors = [self._sorted(factor) for factor in factors]
-
-    def with_factors(self, extra: Sequence[Factor]) -> Network:
-        """Returns the network with more constraints on single variables, in the same elimination order."""
-        return Network(self.domains, [*self.factors, *extra], self.order)
 
     def _sorted(self, factor: Factor) -> Factor:
         axes = sorted(range(len(factor.scope)), key=lambda axis: -self._position[factor.scope[axis]])
@@ -138,7 +155,7 @@ class Network:
         buckets: dict[int, Bucket] = {}
         for variable in self.order:
             tables = waiting[variable]
-            scope = self._scope(variable, tables)
+            scope = self._scope(variable, tables) if tables else (variable,)
             shape = [self.domains[v] for v in scope]
             product = np.ones(shape)
             scale = 0.0
@@ -169,19 +186,20 @@ class Network:
 
     def count(self) -> int:
         """Returns the number of solutions, exactly."""
-        buckets = self.buckets
-        if not self.is_satisfiable:
-            return 0
         waiting = self._initial()
+        below = [math.log(size) for size in self.domains]  # of the largest number of completions, at most
         total = 1
         for variable in self.order:
             tables = waiting[variable]
-            scope = self._scope(variable, tables)
-            exact: Any = np.int64 if buckets[variable].message_log < _INT64_LIMIT else object
-            product: Any = np.ones([self.domains[v] for v in scope], dtype=np.int64).astype(exact)
+            scope = self._scope(variable, tables) if tables else (variable,)
+            below[variable] += sum(below[source] for _, _, source in tables if source >= 0)
+            exact: Any = np.int64 if below[variable] < _INT64_LIMIT else object
+            product: Any = np.ones([self.domains[v] for v in scope], dtype=np.int64).astype(exact, copy=False)
             for own, table, _ in tables:
                 aligned = self._aligned(scope, own, table)
-                product = product * (aligned if aligned.dtype != bool else aligned.astype(np.int64)).astype(exact)
+                if exact is object and aligned.dtype == bool:
+                    aligned = aligned.astype(np.int64)
+                product = product * aligned.astype(exact, copy=False)
             message = product.sum(-1)
             if len(scope) > 1:
                 waiting[scope[-2]].append((scope[:-1], message, variable))
@@ -307,8 +325,8 @@ class Network:
                 repeat, index = _expand(step, at)
                 made = dict(zip(step.variables, step.codes[index].T, strict=True))
             else:
-                repeat, codes = np.nonzero(step.allowed[at])
-                made = {step.variable: codes}
+                repeat, positions = np.nonzero(step.allowed[at])
+                made = {step.variable: step.codes[positions]}
             for start in range(0, len(repeat), chunk):
                 part = slice(start, start + chunk)
                 kept = repeat[part]
@@ -347,27 +365,29 @@ def _merged(scope: tuple[int, ...], blocks: list[Block]) -> list[Block]:
 
 
 def _alias(bucket: Bucket) -> Single:
-    width = bucket.table.shape[-1]
-    weights = bucket.table.reshape(-1, width)
+    weights = bucket.table.reshape(-1, bucket.table.shape[-1])
+    used = np.flatnonzero(weights.any(0))
+    weights = np.ascontiguousarray(weights[:, used])
+    width = len(used)
     totals = weights.sum(1, keepdims=True)
-    scaled = np.divide(weights * width, totals, out=np.zeros_like(weights), where=totals > 0)
+    scaled = np.divide(weights * width, totals, out=np.ones_like(weights), where=totals > 0)
     threshold = np.ones_like(scaled)
     alias = np.tile(np.arange(width, dtype=np.int32), (len(scaled), 1))
-    for row, left in enumerate(scaled):
-        small = [k for k in range(width) if left[k] < 1.0]
-        large = [k for k in range(width) if left[k] >= 1.0]
-        rest = left.copy()
+    for row in np.flatnonzero(np.abs(scaled - 1.0).max(1) > 1e-12).tolist():
+        rest = scaled[row].tolist()
+        small = [k for k in range(width) if rest[k] < 1.0]
+        large = [k for k in range(width) if rest[k] >= 1.0]
         while small and large:
             low, high = small.pop(), large[-1]
             threshold[row, low], alias[row, low] = rest[low], high
             rest[high] -= 1.0 - rest[low]
             if rest[high] < 1.0:
                 small.append(large.pop())
-        # Rounding leaves some column short of 1 with nothing to fill it: never let it yield a forbidden code.
+        # Rounding leaves some position short of 1 with nothing to fill it: never let it yield a forbidden code.
         for k in small:
-            if weights[row, k] == 0.0 and totals[row, 0] > 0:
+            if weights[row, k] == 0.0:
                 threshold[row, k], alias[row, k] = 0.0, int(weights[row].argmax())
-    return Single(bucket.scope, bucket.variable, threshold, alias, weights > 0)
+    return Single(bucket.scope, bucket.variable, used.astype(np.int32), threshold, alias, weights > 0)
 
 
 def _greedy_order(domains: Sequence[int], factors: Sequence[Factor]) -> list[int]:
@@ -393,6 +413,8 @@ def _greedy_order(domains: Sequence[int], factors: Sequence[Factor]) -> list[int
         variable = -negative
         if done[variable] or known != costs[variable]:
             continue
+        if known > _MAX_TABLE_LOG:
+            raise TooCoupledError(sorted({variable, *near[variable]}), math.exp(min(known, 700.0)))
         done[variable] = True
         order.append(variable)
         around = near[variable]

@@ -25,7 +25,7 @@ from sartor.space._constraints import (
     fixed_numbers,
     matches,
 )
-from sartor.space._network import Network
+from sartor.space._network import Network, TooCoupledError
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,9 +97,22 @@ class Rules:
         """The network of the tree, keyed predicates and given values.
 
         Building it evaluates the keyed predicates.
+
+        Raises:
+            SpaceError: The predicates couple too many choices for exact answers.
         """
         variables, _ = self._variables
-        return Network(variables.domains, variables.factors)
+        try:
+            return Network(variables.domains, variables.factors)
+        except TooCoupledError as error:
+            slots = self.compiled.slots
+            keys = [slots[variable].key for variable in error.variables if variable < len(slots)]
+            some = ", ".join(keys[:8]) + (", ..." if len(keys) > 8 else "")
+            raise SpaceError(
+                f"the constraints couple {some} so that an exact answer "
+                f"needs a table of {error.size:.3g} entries; give one of them as a predicate on whole architectures, "
+                "where(function) without keys"
+            ) from error
 
     @cached_property
     def _checks_of(self) -> list[list[_Check]]:

@@ -29,7 +29,7 @@ class _Step:
         first: First index of each row.
         counts: Number of indices of each row.
         words: Number of the word -> its part by index.
-        single: The variable that is drawn on its own instead, by alias; then indices are its codes.
+        single: The variable that is drawn on its own instead, by alias; then indices are positions of its codes.
     """
 
     scope: tuple[int, ...]
@@ -61,8 +61,7 @@ class Sampler:
         none = np.zeros(1, np.intp), np.ones(1)
         for step in network.steps:
             if isinstance(step, Single):
-                codes = np.arange(network.domains[step.variable], dtype=np.int32)[:, None]
-                words = self._words(codes, [step.variable], columns, num_values)
+                words = self._words(step.codes[:, None], [step.variable], columns, num_values)
                 self._steps.append(_Step(step.scope, *none, words, step))
             else:
                 words = self._words(step.codes, step.variables, columns, num_values)
@@ -93,7 +92,8 @@ class Sampler:
         known: dict[int, npt.NDArray[Any]] = {}
         for step in self._steps:
             if step.single is not None:
-                index = known[step.single.variable] = self._alias(step.single, n, rng, known)
+                index = self._alias(step.single, n, rng, known)
+                known[step.single.variable] = step.single.codes[index]
             elif not step.scope:
                 index = rng.integers(0, int(step.counts[0]), n)
             else:
@@ -123,7 +123,7 @@ class Sampler:
                 index = int(share)
                 if share - index >= single.threshold.item(at, index):
                     index = single.alias.item(at, index)
-                known[single.variable] = index
+                known[single.variable] = single.codes.item(index)
             else:
                 index = step.first.item(at) + int(random() * step.counts.item(at))
             for word, parts in step.words:

@@ -281,3 +281,19 @@ def test_a_space_without_choices_has_one_architecture():
     space = Space(partial(node, 1, a=2))
     assert space.count() == 1 and list(space) == [space.sample(np.random.default_rng(0))]
     assert space.build({}) == ((1,), {"a": 2})
+
+
+def test_constraints_that_couple_too_much_are_refused_with_what_to_do():
+    space = Space(partial(node, c=[OneOf(*range(10))] * 12))
+    for i in range(12):
+        for j in range(i):
+            space = space.where(lambda a, b: a + b != 9, f"c.{i}", f"c.{j}", name=f"{i} and {j}")
+    with pytest.raises(SpaceError, match="couple c.0, c.1.*where\\(function\\) without keys"):
+        space.count()
+
+
+def test_a_choice_may_be_the_whole_space():
+    space = Space(OneOf(partial(node, k=OneOf(1, 2)), 7))
+    assert space.keys == ("choice", "choice.k") and space.count() == 3
+    assert space.build({"choice": 7}) == 7
+    assert space.sample(np.random.default_rng(0), 0) == []
