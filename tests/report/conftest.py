@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +89,7 @@ def architecture(rng: np.random.Generator) -> Architecture:
     return Architecture(values)
 
 
+@cache
 def graph(values: Architecture) -> dict[str, Any]:
     """Returns a graph as sartor.devices.graph records it: chains, residual branches, squeeze-excite gates."""
     nodes: list[dict[str, Any]] = []
@@ -172,7 +175,7 @@ def costs(values: Architecture, rng: np.random.Generator, limited: bool = True) 
     nodes = graph(values)["nodes"]
     params = sum(node["params"] for node in nodes)
     macs = sum(node["macs"] for node in nodes)
-    peak = 4 * max(int(np.prod(node["shape"])) for node in nodes) * 2
+    peak = 4 * max(math.prod(node["shape"]) for node in nodes) * 2
     latency = 0.03 + macs * 1.1e-8 + 0.0012 * len(nodes)
     busy = "the machine was busy during 2 of 5 repeats" if rng.random() < 0.1 else ""
     return {
@@ -259,7 +262,7 @@ def make(tmp_path: Path) -> Callable[..., Made]:
             continued = None
             fidelity = FIDELITIES[0] if rng.random() < 0.6 else FIDELITIES[1 + int(rng.random() < 0.5)]
             values = architecture(rng)
-            complete = [t for t in found if t.state == "complete" and t.proposal.fidelity < fidelity]
+            complete = [t for t in found[-40:] if t.state == "complete" and t.proposal.fidelity < fidelity]
             if fidelity is not FIDELITIES[0] and complete:
                 best = max(complete[-9:], key=lambda t: t.metrics["accuracy"])
                 values, continued = best.architecture, best.number
