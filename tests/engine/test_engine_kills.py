@@ -101,7 +101,7 @@ def test_a_search_killed_at_ten_random_moments_ends_as_if_nothing_had_been(
     finished = 0
     for kill in range(10):
         began = time.time()
-        process = start(tmp_path, workers=workers)
+        process = start(tmp_path, workers=workers, sleep_s=0.007 * workers)
         # Three while it starts, the others while it evaluates.
         if kill % 3 == 0 and kill < 9:
             time.sleep(0.2 + 0.6 * rng.random())
