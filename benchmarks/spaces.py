@@ -5,14 +5,14 @@
 
 Times are CPU seconds of this process, best of several repetitions after a warm-up: a busy machine still slows them, by
 up to half. The column "published" is what SPACE.md states, measured elsewhere on a quiet machine. Where the prototype
-itself is beside the repository (or at --prototype), it is run in the same minute on the same spaces (but for its slowest
-ones with --quick): column "here", and that is the ratio to trust. The last line is one JSON object of figures.
+itself is beside the repository (or at --prototype), it is run in the same minute on the same spaces (without its
+slowest ones with --quick): column "here", and that is the ratio to trust. The last line is one JSON object of figures.
 
 Not beaten, and why: rejection under a predicate on whole architectures (nasbench101_v7_rejection_per_s) spends nine
 tenths of its time inside the person's own Python function, so that it can only be equalled; name the keys instead, and
-the same rule is drawn from several 100,000 times faster. The set-up of that (nasbench101_v7_setup_s) is 668,000 calls of
-the function. Defining a space (slots500_define_s) is slower than the prototype's: arguments, hidden choices and
-ambiguous keys are checked.
+the same rule is drawn several 100,000 times faster. The set-up of that (nasbench101_v7_setup_s) is 668,000 calls of the
+function. Defining a space (slots500_define_s) is slower than the prototype's: arguments, hidden choices and ambiguous
+keys are checked.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class Rules:
 
     Attributes:
         predicates: Name and function of what is applied by rejection.
-        rejected_tables: Names of keyed predicates among them, whose tables would be too large, with the size.
+        rejected_tables: Keyed predicates among them, whose tables would be too large, with the size.
         fixed: Key of a float range -> the number it is given.
     """
 
@@ -50,7 +50,7 @@ class Rules:
         self.compiled, self.constraints, self.tables = compiled, constraints, tables
         self.fixed: Mapping[str, float] = fixed_numbers(constraints, compiled)
         self.predicates: list[tuple[str, Callable[[Architecture], bool]]] = []
-        self.rejected_tables: dict[str, int] = {}
+        self.rejected_tables: dict[Keyed, int] = {}
         self._keyed: list[Keyed] = []
         for constraint in constraints:
             match constraint:
@@ -59,7 +59,7 @@ class Rules:
                 case Keyed():
                     size = tables.size(constraint)
                     if size > MAX_TABLE:
-                        self.rejected_tables[constraint.name] = size
+                        self.rejected_tables[constraint] = size
                         self.predicates.append((constraint.name, self._by_rejection(constraint)))
                     else:
                         self._keyed.append(constraint)

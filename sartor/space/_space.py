@@ -141,7 +141,7 @@ class Space:
         for _ in bindings(constraint, list(self._compiled.by_key)):
             break
         space = self._derived((*self._constraints, constraint), self._modulo)
-        size = space._rules.rejected_tables.get(named)
+        size = space._rules.rejected_tables.get(constraint)
         if size is not None:
             warnings.warn(
                 f"{named} would need a table of {size:,} entries over {len(keys)} keys: it is applied by rejection",
@@ -714,7 +714,7 @@ class Space:
                 said = [constraint.key, constraint.value]
             elif isinstance(constraint, Keyed):
                 said = [list(constraint.patterns), "by rejection"]
-                if name not in self._rules.rejected_tables:
+                if constraint not in self._rules.rejected_tables:
                     digest = hashlib.sha256()
                     for scope, table in self._tables.of(constraint):
                         digest.update(repr((scope, table.shape)).encode())
@@ -752,7 +752,7 @@ class Space:
                 case Given():
                     rules.append(constraint.name)
                 case Keyed():
-                    size = self._rules.rejected_tables.get(constraint.name)
+                    size = self._rules.rejected_tables.get(constraint)
                     how = f" (by rejection: a table of {size:,})" if size else ""
                     rules.append(f"where {constraint.name}: {', '.join(constraint.patterns)}{how}")
                 case Whole():
