@@ -44,7 +44,7 @@ def with_recipe(task: Task, **changed: Any) -> Task:
 
 
 def small(**recipe: Any) -> Task:
-    return with_recipe(Digits(rows=192), **recipe)
+    return with_recipe(Digits(rows=96), **{"batch_size": 32, **recipe})
 
 
 def test_the_digits_of_these_tests_conform():
@@ -68,7 +68,7 @@ def test_every_schedule_conforms(recipe: dict[str, Any]):
 
 
 def test_cross_validation_conforms():
-    task = with_recipe(Digits(rows=96), batch_size=32)
+    task = with_recipe(Digits(rows=96), batch_size=64)
     check_estimator(
         lambda: training(task, EPOCHS[:2], folds=True, checkpoint_s=0.0),
         lambda: candidate(task, seed=4),
