@@ -26,4 +26,5 @@ class SqueezeExcite(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps ``(n, in_channels, height, width)`` to the same shape."""
         means = x.mean((2, 3), keepdim=True)
-        return x * self.gate(self.expand(self.act(self.reduce(means))))
+        out: Tensor = x * self.gate(self.expand(self.act(self.reduce(means))))
+        return out

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from sartor.errors import InputError
+from sartor.space import OneOf, Shared
 
 FINAL_SIDE = 4
 """Places a side that the last feature map has, about: fewer starve the last stage, more only cost time."""
@@ -38,7 +40,7 @@ def layout(image_size: int | tuple[int, int]) -> Layout:
         raise InputError(f"expected an image size of at least 1 pixel, got {image_size}")
     halvings = max(0, round(math.log2(shorter / FINAL_SIDE)))
     if halvings <= 1:
-        return Layout((1,), (1, 2, 1) if halvings else (1, 1, 1))
+        return Layout((1,), (2, 1, 1) if halvings else (1, 1, 1))
     # At full resolution or at half of it: the one choice that moves cost most, so it is the search's.
     stem = (1, 2) if halvings <= 4 else (2,)
     left = halvings - 1
@@ -48,3 +50,8 @@ def layout(image_size: int | tuple[int, int]) -> Layout:
 def middle(values: tuple[int, ...]) -> int:
     """Returns the middle of sorted values, the lower of two."""
     return values[(len(values) - 1) // 2]
+
+
+def shared(name: str, *options: object) -> Any:
+    """Returns one choice under that name; typed as what is chosen, for ``partial`` is checked against that."""
+    return Shared(name, OneOf(*options))

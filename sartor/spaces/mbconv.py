@@ -15,11 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 from sartor.errors import InputError
 from sartor.registry import Spec
-from sartor.space import Architecture, OneOf, Repeat, Shared, Space
-from sartor.spaces._images import layout, middle
+from sartor.space import Architecture, Repeat, Space
+from sartor.spaces._images import layout, middle, shared
 
 SPEC = Spec(
     "mbconv",
@@ -63,27 +64,29 @@ def mbconv(
     plan = layout(image_size)
     if len(stage_widths) < len(plan.stages):
         raise InputError(f"images of {image_size} pixels need {len(plan.stages)} stages, got widths of {stage_widths}")
-    stem_stride = Shared("stem.stride", OneOf(*plan.stem)) if len(plan.stem) > 1 else plan.stem[0]
-    blocks: list[object] = [
-        partial(ConvBnAct, out_channels=Shared("stem.width", OneOf(*stem_widths)), stride=stem_stride)
+    stem_stride = shared("stem.stride", *plan.stem) if len(plan.stem) > 1 else plan.stem[0]
+    blocks: list[Any] = [
+        partial(ConvBnAct, out_channels=shared("stem.width", *stem_widths), stride=stem_stride)
     ]
     for number, (stride, widths) in enumerate(zip(plan.stages, stage_widths, strict=False), 1):
         name = f"stage{number}"
         block = partial(
             MBConv,
-            out_channels=Shared(f"{name}.width", OneOf(*widths)),
-            kernel=Shared(f"{name}.kernel", OneOf(*kernels)),
-            expand=Shared(f"{name}.expand", OneOf(*expansions)),
-            squeeze_excite=Shared(f"{name}.squeeze_excite", OneOf(False, True)),
+            out_channels=shared(f"{name}.width", *widths),
+            kernel=shared(f"{name}.kernel", *kernels),
+            expand=shared(f"{name}.expand", *expansions),
+            squeeze_excite=shared(f"{name}.squeeze_excite", False, True),
         )
-        depth = Shared(f"{name}.depth", OneOf(*depths))
-        blocks.append(partial(Stage, blocks=Repeat(block, times=depth), stride=stride))
+        depth = shared(f"{name}.depth", *depths)
+        repeated: Any = Repeat(block, times=depth)
+        blocks.append(partial(Stage, blocks=repeated, stride=stride))
     return Space(partial(Chain, channels, blocks=blocks, head=partial(ClassifierHead, classes=classes)))
 
 
 def hand_designed(space: Space) -> Architecture:
-    """Returns a middle of the default space as a person would take it: growing widths, two blocks a stage, expansion
-    3, kernels of 3, squeeze-and-excitation in the last stage, and the stem at half resolution where it may be.
+    """Returns a middle of the default space as a person would take it: growing widths, two blocks a stage after the
+    first (one below 12 pixels), expansion 3, kernels of 3, squeeze-and-excitation in the last stage, and the stem at
+    half resolution where it may be.
     """
     keys = set(space.keys)
     num_stages = sum(key.endswith(".depth") for key in keys)
@@ -93,7 +96,7 @@ def hand_designed(space: Space) -> Architecture:
     for number in range(1, num_stages + 1):
         chosen |= {
             f"stage{number}.width": (16, 24, 48, 96)[number - 1],
-            f"stage{number}.depth": 1 if number == 1 else 2,
+            f"stage{number}.depth": 1 if number == 1 or "stem.stride" not in keys else 2,
             f"stage{number}.kernel": 3,
             f"stage{number}.expand": 3,
             f"stage{number}.squeeze_excite": number == num_stages,

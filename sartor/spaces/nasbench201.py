@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 from sartor.errors import InputError, near
 from sartor.registry import Spec
@@ -47,7 +48,7 @@ def nasbench201(channels: int, classes: int, width: int = 16, cells_per_stage: i
 
     from sartor.nets import AvgPool, Cell, CellNet, ReluConvBn, Zero
 
-    edges = [
+    edges: list[Any] = [
         OneOf(
             none=partial(Zero),
             skip_connect=partial(nn.Identity),
@@ -57,7 +58,7 @@ def nasbench201(channels: int, classes: int, width: int = 16, cells_per_stage: i
         )
         for _ in EDGES
     ]
-    cell = Shared("cell", partial(Cell, edges=edges))
+    cell: Any = Shared("cell", partial(Cell, edges=edges))
     return Space(partial(CellNet, channels, classes, stages=[[cell] * cells_per_stage] * 3, width=width))
 
 

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 from sartor.errors import InputError
 from sartor.registry import Spec
 from sartor.space import Architecture, OneOf, Repeat, Shared, Space
-from sartor.spaces._images import layout, middle
+from sartor.spaces._images import layout, middle, shared
 
 SPEC = Spec(
     "resnet-like",
@@ -63,22 +64,22 @@ def resnet_like(
     plan = layout(image_size)
     if len(stage_widths) < len(plan.stages):
         raise InputError(f"images of {image_size} pixels need {len(plan.stages)} stages, got widths of {stage_widths}")
-    stem_stride = Shared("stem.stride", OneOf(*plan.stem)) if len(plan.stem) > 1 else plan.stem[0]
-    blocks: list[object] = [
-        partial(ConvBnAct, out_channels=Shared("stem.width", OneOf(*stem_widths)), stride=stem_stride)
+    stem_stride = shared("stem.stride", *plan.stem) if len(plan.stem) > 1 else plan.stem[0]
+    blocks: list[Any] = [
+        partial(ConvBnAct, out_channels=shared("stem.width", *stem_widths), stride=stem_stride)
     ]
     for number, (stride, widths) in enumerate(zip(plan.stages, stage_widths, strict=False), 1):
         name = f"stage{number}"
-        shape = {
-            "out_channels": Shared(f"{name}.width", OneOf(*widths)),
-            "kernel": Shared(f"{name}.kernel", OneOf(*kernels)),
+        shape: dict[str, Any] = {
+            "out_channels": shared(f"{name}.width", *widths),
+            "kernel": shared(f"{name}.kernel", *kernels),
         }
-        block = Shared(
-            f"{name}.block",
-            OneOf(basic=partial(BasicBlock, **shape), bottleneck=partial(Bottleneck, **shape, ratio=OneOf(*ratios))),
-        )
-        depth = Shared(f"{name}.depth", OneOf(*depths))
-        blocks.append(partial(Stage, blocks=Repeat(block, times=depth), stride=stride))
+        ratio: Any = OneOf(*ratios)
+        kinds = OneOf(basic=partial(BasicBlock, **shape), bottleneck=partial(Bottleneck, **shape, ratio=ratio))
+        block = Shared(f"{name}.block", kinds)
+        depth = shared(f"{name}.depth", *depths)
+        repeated: Any = Repeat(block, times=depth)
+        blocks.append(partial(Stage, blocks=repeated, stride=stride))
     return Space(partial(Chain, channels, blocks=blocks, head=partial(ClassifierHead, classes=classes)))
 
 

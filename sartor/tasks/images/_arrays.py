@@ -265,7 +265,7 @@ _CLASS_KEYS = ("classes", "class_names", "label_names", "names")
 def _npz_pairs(keys: Sequence[str]) -> list[tuple[str, str, int]]:
     """Returns (images key, labels key, part), those of parts if there are any, else the one pair."""
     by_lower = {key.lower(): key for key in keys}
-    found = {}
+    found: dict[int, tuple[str, str, int]] = {}
     for tag, part in _PART_TAGS.items():
         for x, y in _PAIRS:
             for images, labels in ((f"{x}_{tag}", f"{y}_{tag}"), (f"{tag}_{x}", f"{tag}_{y}")):
@@ -287,7 +287,7 @@ def read_npz(path: Path, options: Options) -> Labelled:
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, Mapping):
+            if not isinstance(file, np.lib.npyio.NpzFile):
                 raise DataError(f"{path} holds one array, not images and labels: save np.savez(path, x=..., y=...)")
             pairs = _npz_pairs(file.files)
             if not pairs:

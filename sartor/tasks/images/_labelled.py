@@ -115,4 +115,4 @@ def all_grey(pixels: np.ndarray) -> bool:
 
 def deep_scale(largest: int) -> int:
     """Returns what is white in images of more than 8 bits: the least 2^k - 1, k from 8 to 16, that holds them all."""
-    return 2 ** min(16, max(8, int(largest).bit_length())) - 1
+    return (1 << min(16, max(8, int(largest).bit_length()))) - 1

@@ -114,7 +114,7 @@ def _read_fashion(options: Options) -> Labelled:
 def content_ids(pixels: np.ndarray) -> np.ndarray:
     """Returns a 63-bit hash of each picture, int64 of shape ``(n,)``; equal pictures have equal ones."""
     size = pixels[0].nbytes
-    view = memoryview(np.ascontiguousarray(pixels)).cast("B")
+    view = np.ascontiguousarray(pixels).data.cast("B")
     blake = hashlib.blake2b
     digests = b"".join(blake(view[i * size : (i + 1) * size], digest_size=8).digest() for i in range(len(pixels)))
     return np.frombuffer(digests, np.int64) & np.int64(2**63 - 1)
@@ -231,5 +231,5 @@ def _fingerprint(labelled: Labelled) -> str:
     digest = hashlib.sha256()
     digest.update(repr((labelled.pixels.shape, labelled.classes, labelled.form)).encode())
     for array in (labelled.pixels, labelled.labels, labelled.parts):
-        digest.update(memoryview(np.ascontiguousarray(array)).cast("B"))
+        digest.update(np.ascontiguousarray(array).data.cast("B"))
     return digest.hexdigest()[:16]

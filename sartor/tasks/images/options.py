@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from sartor.errors import InputError, near
+from sartor.task import Task
 
 Fit = Literal["pad", "crop", "stretch"]
 Augment = Literal["auto", "none", "shift", "shift-flip"]
@@ -13,7 +14,7 @@ SpaceName = Literal["mbconv", "nasbench201", "resnet-like"]
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Task.Options):
     """Options of the images task.
 
     Attributes:

@@ -13,7 +13,7 @@ import numpy as np
 from sartor.errors import DataError, MissingExtraError, near
 
 try:
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 except ModuleNotFoundError as error:
     if error.name != "PIL":
         raise
@@ -151,6 +151,6 @@ def load_image(path: str | Path, description: Mapping[str, Any]) -> np.ndarray:
 
 def reason(error: Exception) -> str:
     """Returns what Pillow said in few words, without the path that it repeats."""
-    if isinstance(error, Image.UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError):
         return "no image format that Pillow knows"
     return (error.strerror if isinstance(error, OSError) and error.strerror else str(error)) or type(error).__name__

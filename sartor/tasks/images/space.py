@@ -16,11 +16,14 @@ def make_space(name: SpaceName, form: Form, num_classes: int) -> Space:
     """Returns the space of that name for images of that form: it builds networks that give logits."""
     if name == "nasbench201":
         return nasbench201.nasbench201(form.channels, num_classes, CELL_WIDTH, CELLS_PER_STAGE)
-    make = {"mbconv": mbconv.mbconv, "resnet-like": resnet_like.resnet_like}[name]
-    return make(form.channels, num_classes, (form.height, form.width))
+    size = (form.height, form.width)
+    if name == "resnet-like":
+        return resnet_like.resnet_like(form.channels, num_classes, size)
+    return mbconv.mbconv(form.channels, num_classes, size)
 
 
 def hand_designed(name: SpaceName, space: Space) -> Architecture:
     """Returns the architecture that a person would have taken from the space of that name."""
-    module = {"nasbench201": nasbench201, "mbconv": mbconv, "resnet-like": resnet_like}[name]
-    return module.hand_designed(space)
+    if name == "nasbench201":
+        return nasbench201.hand_designed(space)
+    return resnet_like.hand_designed(space) if name == "resnet-like" else mbconv.hand_designed(space)

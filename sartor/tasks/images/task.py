@@ -68,7 +68,7 @@ class Images(Task):
     The data are read when the task is made, so that what is wrong with them is said at once.
 
     The recipe is AdamW at 4e-3 with label smoothing 0.05 on batches of 64, or of 128 from 20,000 training images on;
-    ``epochs`` is chosen so that a full training sees about 200,000 images, but 8 to 60 epochs.
+    ``epochs`` is chosen so that a full training sees about 200,000 images, but 8 to 30 epochs.
 
     Args:
         source: A folder, a file, a name (``digits``, ``fashion-mnist``), or None for the digits.
@@ -93,7 +93,7 @@ class Images(Task):
         self.class_names = labelled.classes
         train = labelled.pixels[self._parts.rows_of(TRAIN)]
         self.mean, self.std = channel_statistics(train)
-        self.epochs = float(round(min(60.0, max(8.0, LONG_TRAINING_IMAGES / len(train)))))
+        self.epochs = float(round(min(30.0, max(8.0, LONG_TRAINING_IMAGES / len(train)))))
         # A small batch gives few images enough steps; a large one costs less for each image.
         self.recipe = Recipe(
             optimizer="adamw",
@@ -229,7 +229,8 @@ class Images(Task):
                 for row in predictions["mistakes"]
             )
             num_wrong = int((chosen != predictions["label"]).sum())
-            title = f"The {len(captions)} surest of {num_wrong} mistakes" if num_wrong > len(captions) else "All mistakes"
+            more = num_wrong > len(captions)
+            title = f"The {len(captions)} surest of {num_wrong} mistakes" if more else "All mistakes"
             pictures.append(Gallery(predictions["mistake_images"], captions, title))
         rows = []
         for i, name in enumerate(names):
