@@ -97,17 +97,9 @@ def test_a_quiet_machine_is_measured_once(monkeypatch):
     ],
 )
 def test_a_busy_machine_is_measured_again_and_then_said_to_be_busy(monkeypatch, machine, said):
-    slower = list(np.geomspace(1, 4, 300))
-    figures, measurement = measured(monkeypatch, slower, options={"max_attempts": 3, "block_s": 0.02}, **machine)
+    figures, measurement = measured(monkeypatch, [1.0, 1.01], options={"max_attempts": 3, "block_s": 0.02}, **machine)
     assert len(measurement.attempts) == 3
     assert said in figures["latency_ms"].note
-    assert figures["latency_ms"].error == BUSY_ERROR
-
-
-def test_rounds_that_agree_are_enough_on_a_busy_machine(monkeypatch):
-    figures, measurement = measured(monkeypatch, [1.0, 1.01], options={"max_attempts": 9, "block_s": 0.02}, others=1.0)
-    assert len(measurement.attempts) == 2
-    assert "busy in 2 rounds" in figures["latency_ms"].note
     assert figures["latency_ms"].error == BUSY_ERROR
 
 
