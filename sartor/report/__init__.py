@@ -5,9 +5,9 @@
     path = write_report(Record("sartor-out"), "images-1")
 
 The page asks nothing of the network: style, script, data and images are inside it, and its content security policy
-forbids everything else. All text from outside (class names, paths, choices) is escaped. Charts are drawn as SVG by the
-page's own small script: Bokeh was tried on paper and left out, since its inlined library alone is 1.5 MB, against less
-than 0.1 MB for a page with script and charts here, and its canvas follows neither the reader's dark mode nor print.
+forbids everything else. All text from outside (class names, paths, choices) is escaped. Charts are SVG drawn by the
+page's own small script, so that a page is a third of a megabyte and follows the reader's dark mode, width and printer;
+rejected: Bokeh, whose inlined library alone is 1.5 MB and whose canvas follows none of these.
 """
 
 from __future__ import annotations

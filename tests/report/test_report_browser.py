@@ -208,3 +208,13 @@ def test_a_narrow_window_does_not_scroll_sideways(make: Make, show: Callable[[An
         assert float(view.split()[2]) < 420
     finally:
         page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_a_score_to_minimise_has_its_front_below(make: Make, show: Callable[[Any], Any]) -> None:
+    objectives = [["cross_entropy", "min"], ["params", "min"]]
+    page = show(make(80, 3, primary="cross_entropy", direction="min", objectives=objectives))
+    places = page.execute_script(
+        "return [...document.querySelectorAll('#front .mark.front')].map((m) => m.getBBox()).map((b) => [b.x, b.y])"
+    )
+    assert len(places) > 1 and text(page, "#axis-x option:checked") == "parameters"
+    assert [y for _, y in sorted(places)] == sorted(y for _, y in places)

@@ -20,7 +20,7 @@ from sartor.report._figures import figure_rows
 from sartor.report._finalists import Finalist
 from sartor.report._wording import certainty, format_metric, label
 from sartor.space import Architecture
-from sartor.trials import Fidelity, Figure, Proposal, Trial
+from sartor.trials import Fidelity, Figure, Proposal, State, Trial
 
 Make = Callable[..., Any]
 EVIL = '<script>alert("x")</script><img src=x onerror=alert(1)>'
@@ -251,3 +251,24 @@ def test_a_difference_within_the_error_of_the_measurement_is_not_called_better()
     assert change(0.95, 0.05) == ("same within error", None)
     assert change(0.95, 0.01) == ("×0.95", True)
     assert change(2.0, 0.01) == ("×2", False)
+
+
+def test_finalists_that_failed_or_broke_a_limit_are_counted(make: Make, tmp_path: Path) -> None:
+    made = make(10, 2)
+    final = made.record.children(made.run)[0].id
+    states: list[State] = ["failed", "infeasible", "running"]
+    for number, state in enumerate(states, 2):
+        proposal = Proposal(Architecture({"n": number}), Fidelity(30.0), replicate=1)
+        made.record.add_trial(final, Trial(number, proposal, 1, state, failure=None if state == "running" else "why"))
+    page = seen(made, tmp_path)
+    assert page.says("1 of 5 finalists failed when retrained.") and page.says("1 of 5 finalists were not finished.")
+    assert page.says("1 of 5 finalists broke a limit when measured again.")
+    assert [row["key"] for row in page.data["finals"]] == ["F0", "F1"]
+
+
+def test_trainings_of_unequal_length_are_not_called_better() -> None:
+    goals = Goals((Objective("accuracy"),))
+    mine, theirs = finalist("F1", 0.9, Figure(1.0)), finalist("F2", 0.8, Figure(1.0))
+    theirs.trial.proposal = Proposal(theirs.trial.architecture, Fidelity(0.5))
+    row = figure_rows(mine, theirs, goals, [], ["accuracy"])[0]
+    assert (row.change, row.better) == ("+0.1000 (trained longer)", None)

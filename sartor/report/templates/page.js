@@ -367,15 +367,16 @@
   const SHAPE = { chosen: ["star", 10], baseline: ["square", 5.5], final: ["diamond", 7], front: ["circle", 4.2], trial: ["circle", 3] };
 
   // The best scores by cost among complete trials within the limits, at the highest fidelity that was reached.
+  // Only for the primary metric: of others the page does not know which end is good.
   function searchFront(nameX, nameY) {
-    const minimise = nameY === data.primary ? data.direction === "min" : nameY.includes("loss");
+    if (nameY !== data.primary) return [];
     const done = data.trials.filter((row) => row.s === STATE.complete && value(row, nameX) !== null && value(row, nameY) !== null && !broken(row).length);
     const top = Math.max(...done.map((row) => row.f));
     const ordered = done.filter((row) => row.f === top).sort((a, b) => value(a, nameX) - value(b, nameX));
     const front = [];
     for (const row of ordered) {
       const last = front[front.length - 1];
-      if (!last || (minimise ? value(row, nameY) < value(last, nameY) : value(row, nameY) > value(last, nameY))) {
+      if (!last || better(value(row, nameY), value(last, nameY))) {
         if (last && value(last, nameX) === value(row, nameX)) front.pop();
         front.push(row);
       }
@@ -444,10 +445,10 @@
     let yDomain = domain(ys, false);
     let xDomain = domain(xs, log, 0.04);
     const limit = data.limits[nameX];
-    if (!allBox.checked && ys.length > 12) {
+    if (!allBox.checked && ys.length > 12 && nameY === data.primary) {
       // Most trials of a search are poor or short: begin where the better half is, never hiding front, finalists or baseline.
       const sorted = [...ys].sort((a, b) => a - b);
-      const worstUp = data.direction === "min" && nameY === data.primary;
+      const worstUp = data.direction === "min";
       const cut = sorted[Math.floor(sorted.length * (worstUp ? 0.6 : 0.4))];
       const kept = scored.filter((point) => point.kind !== "trial" || (worstUp ? point.y <= cut : point.y >= cut)).map((point) => point.y);
       yDomain = domain(kept, false);
