@@ -321,18 +321,27 @@ class Network:
                 return
             step = steps[depth]
             at = self.row_index(step.scope, known) if step.scope else np.zeros(size, np.intp)
-            if isinstance(step, Block):
-                repeat, index = _expand(step, at)
-                made = dict(zip(step.variables, step.codes[index].T, strict=True))
-            else:
-                repeat, positions = np.nonzero(step.allowed[at])
-                made = {step.variable: step.codes[positions]}
-            for start in range(0, len(repeat), chunk):
-                part = slice(start, start + chunk)
-                kept = repeat[part]
-                frame = {variable: codes[kept] for variable, codes in known.items()}
-                frame.update((variable, codes[part]) for variable, codes in made.items())
-                yield from extend(frame, len(kept), depth + 1)
+            # Rows are extended few enough at a time that what they become fits into a chunk.
+            counts = np.diff(step.offsets)[at] if isinstance(step, Block) else step.allowed.sum(1)[at]
+            ends = np.cumsum(counts)
+            start = 0
+            while start < size:
+                done = int(ends[start - 1]) if start else 0
+                stop = max(int(np.searchsorted(ends, done + chunk, side="right")), start + 1)
+                if isinstance(step, Block):
+                    repeat, index = _expand(step, at[start:stop])
+                    made = dict(zip(step.variables, step.codes[index].T, strict=True))
+                else:
+                    repeat, positions = np.nonzero(step.allowed[at[start:stop]])
+                    made = {step.variable: step.codes[positions]}
+                repeat += start
+                for first in range(0, len(repeat), chunk):
+                    part = slice(first, first + chunk)
+                    kept = repeat[part]
+                    frame = {variable: codes[kept] for variable, codes in known.items()}
+                    frame.update((variable, codes[part]) for variable, codes in made.items())
+                    yield from extend(frame, len(kept), depth + 1)
+                start = stop
 
         yield from extend({}, 1, 0)
 

@@ -224,8 +224,10 @@ class _Named(_Node):
 
     __slots__ = ()
 
-    def _with(self, function: Callable[..., Any], *arguments: Any) -> Derived:
-        return Derived(function, *arguments)
+    def _undecided(self) -> NoReturn:
+        raise SpaceError(f"{self!r} has no value before an architecture is built: use Derived(int, shared)")
+
+    __int__ = __float__ = __index__ = _undecided  # type: ignore[assignment]
 
     def __add__(self, other: Any) -> Derived:  # type: ignore[override]
         return Derived(operator.add, self, other)

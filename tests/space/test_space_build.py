@@ -180,6 +180,12 @@ def test_arithmetic_on_a_bare_choice_is_refused(compute, choice):
         compute(choice)
 
 
+def test_a_shared_choice_is_no_number_before_it_is_built():
+    for compute in (int, float, range):
+        with pytest.raises(SpaceError, match="no value before an architecture is built.*Derived\\(int"):
+            compute(Shared("width", OneOf(1, 2)))
+
+
 @dataclasses.dataclass
 class Settings:
     dim: object = 3

@@ -297,3 +297,17 @@ def test_a_choice_may_be_the_whole_space():
     assert space.keys == ("choice", "choice.k") and space.count() == 3
     assert space.build({"choice": 7}) == 7
     assert space.sample(np.random.default_rng(0), 0) == []
+
+
+def test_a_huge_space_is_listed_lazily_in_little_memory():
+    import itertools
+    import tracemalloc
+
+    part = OneOf(partial(node, k=OneOf(3, 5, 7), e=OneOf(3, 4, 6)), "skip")
+    space = Space(partial(node, stages=[Repeat(part, times=OneOf(1, 2, 3))] * 10))
+    tracemalloc.start()
+    first = list(itertools.islice(space, 1000))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(set(first)) == 1000 and first == list(itertools.islice(space, 1000))
+    assert peak < 200e6
