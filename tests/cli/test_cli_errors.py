@@ -1,15 +1,26 @@
 """Bad input: one clear error, exit code 2, nothing half-written."""
 
-import subprocess
-import sys
+from types import SimpleNamespace
 
 import pytest
 
+from sartor.cli import main
 
-def sartor(*tokens: str, cwd=None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "sartor.cli", *tokens], capture_output=True, text=True, timeout=180, cwd=cwd
-    )
+
+@pytest.fixture
+def sartor(tmp_path, monkeypatch, capsys):
+    """Runs a command in an empty folder, in this process: its exit code and what it printed."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*tokens: str) -> SimpleNamespace:
+        monkeypatch.setattr("sys.argv", ["sartor", *tokens])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit:
+            main()
+        printed = capsys.readouterr()
+        return SimpleNamespace(returncode=exit.value.code or 0, stdout=printed.out, stderr=printed.err)
+
+    return run
 
 
 @pytest.mark.parametrize(
@@ -31,27 +42,26 @@ def sartor(*tokens: str, cwd=None) -> subprocess.CompletedProcess[str]:
         (["search", "images", "--trials", "2", "--resume"], "nothing to resume"),
     ],
 )
-def test_bad_input_is_one_clear_error_and_writes_nothing(tokens, said, tmp_path):
+def test_bad_input_is_one_clear_error_and_writes_nothing(sartor, tokens, said, tmp_path):
     out = [] if tokens[:1] != ["search"] else ["--out", "results"]
-    result = sartor(*tokens, *out, cwd=tmp_path)
+    result = sartor(*tokens, *out)
     assert result.returncode == 2, result.stdout + result.stderr
     assert said in result.stderr
     assert "Traceback" not in result.stderr
     assert not list(tmp_path.rglob("*.html")) and not list(tmp_path.rglob("*.pt"))
     if (tmp_path / "results").exists():
-        listed = sartor("runs", "list", "--out", "results", cwd=tmp_path)
-        assert "images-1" not in listed.stdout
+        assert "images-1" not in sartor("runs", "list", "--out", "results").stdout
 
 
 @pytest.mark.parametrize("tokens", [["serch"], ["search", "images", "--budgett", "3s"], ["runs", "shw"]])
-def test_a_mistyped_command_or_option_exits_with_2_and_names_the_nearest(tokens):
+def test_a_mistyped_command_or_option_exits_with_2_and_names_the_nearest(sartor, tokens):
     result = sartor(*tokens)
     assert result.returncode == 2
     assert "Did you mean" in result.stderr + result.stdout
 
 
 @pytest.mark.parametrize("tokens", [["runs", "list"], ["runs", "show"], ["front"], ["report"], ["export", "latest"]])
-def test_reading_where_no_record_is_says_so(tokens, tmp_path):
+def test_reading_where_no_record_is_says_so(sartor, tokens, tmp_path):
     result = sartor(*tokens, "--out", str(tmp_path / "nothing"))
     assert result.returncode == 2
     assert "nothing" in result.stderr and "Traceback" not in result.stderr

@@ -1,0 +1,233 @@
+"""The main job as a person runs it, on the bundled digits, small."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sartor
+from sartor._finish import export_trial
+from sartor._progress import FinalistsChosen, SearchDone, SearchProgress
+from sartor._search import choose_finalists
+from sartor.goals import Goals, Objective
+from sartor.trials import Fidelity, Figure, Proposal, Trial
+
+SMALL = ["search", "images", "--trials", "8", "--epochs", "0.9", "--finalists", "2", "--objective", "params"]
+
+
+def command(*tokens: str, cwd: Path, **more: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "sartor.cli", *tokens],
+        cwd=cwd,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def table(out: Path) -> list[tuple[object, ...]]:
+    """Returns everything of a record's trials that must not depend on workers, kills and clocks."""
+    with sartor.Record(out, read_only=True) as record:
+        rows: list[tuple[object, ...]] = []
+        for run in record.runs():
+            for t in record.trials(run.id):
+                exact = {name: f.value for name, f in t.costs.items() if f.kind == "exact"}
+                rows.append(
+                    (
+                        run.id,
+                        t.number,
+                        t.architecture.to_json(),
+                        t.proposal.fidelity,
+                        t.proposal.continues,
+                        t.state,
+                        t.metrics,
+                        exact,
+                    )
+                )
+                for name, (steps, values) in sorted(record.points(run.id, t.number).items()):
+                    rows.append((run.id, t.number, name, steps.tolist(), values.tolist()))
+    return rows
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """One search by two workers, through the command line."""
+    folder = tmp_path_factory.mktemp("finished")
+    process = command(*SMALL, "--workers", "2", "--out", "results", cwd=folder)
+    stdout, stderr = process.communicate(timeout=280)
+    assert process.returncode == 0, stderr
+    return folder / "results", stdout, stderr
+
+
+def test_a_search_ends_with_tested_exported_networks_and_a_report(finished):
+    out, stdout, _ = finished
+    with sartor.Record(out, read_only=True) as record:
+        search, final = record.runs()
+        assert (search.kind, final.kind, final.parent) == ("search", "final", search.id)
+        assert search.state == final.state == "complete"
+        finals = record.trials(final.id)
+        assert 2 <= len(finals) <= 3
+        for trial in finals:
+            assert trial.state == "complete"
+            assert {"accuracy", "test.accuracy"} <= set(trial.metrics)
+            assert {f.name for f in record.files(final.id, trial.number)} == {"network", "onnx", "pictures", "graph"}
+        assert search.result["chosen"] in [t.number for t in finals]
+        opened = [detail for _, kind, detail in record.log(final.id) if kind == "test"]
+        assert len(opened) == len(finals), "the test part is opened once for each finalist"
+        assert not any("test." in name for t in record.trials(search.id) for name in t.metrics)
+        report = record.path(search.id) / "report.html"
+    assert str(report.relative_to(out.parent)) in stdout
+    assert report.stat().st_size > 10_000
+
+
+def test_the_commands_read_what_was_recorded(finished, tmp_path):
+    out, _, _ = finished
+    said = {}
+    for tokens in (
+        ["runs", "list"],
+        ["runs", "show", "--trials"],
+        ["runs", "compare", "images-1", "images-1-final"],
+        ["front"],
+        ["front", "images-1", "--pick", "params<=1M"],
+        ["report"],
+    ):
+        process = command(*tokens, "--out", str(out), cwd=tmp_path)
+        stdout, stderr = process.communicate(timeout=120)
+        assert process.returncode == 0, (tokens, stderr)
+        said[tokens[0]] = stdout
+    assert "images-1" in said["runs"] and "params" in said["front"]
+    assert Path(said["report"].strip()).exists()
+
+
+def test_an_exported_network_labels_images_with_its_class_names(finished, tmp_path):
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    out, _, _ = finished
+    digits = load_digits()
+    for i in range(3):
+        Image.fromarray((digits.images[i] * 255 / 16).astype(np.uint8)).save(tmp_path / f"{i}.png")
+    with sartor.Record(out, read_only=True) as record:
+        path = export_trial(record, "images-1", "chosen", tmp_path / "net.onnx")
+    process = command("predict", str(path), "0.png", "1.png", "2.png", cwd=tmp_path)
+    stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, stderr
+    assert all(f"{i}.png" in stdout for i in range(3))
+
+
+def test_killed_at_random_moments_by_one_worker_it_ends_with_the_same_trials_and_figures(finished, tmp_path):
+    out, _, _ = finished
+    moments = random.Random(0)
+    resume: list[str] = []
+    kills = 0
+    while True:
+        process = command(*SMALL, "--workers", "1", "--out", "results", *resume, cwd=tmp_path)
+        try:
+            _, stderr = process.communicate(timeout=6 + moments.random() * 6 if kills < 4 else 280)
+        except subprocess.TimeoutExpired:
+            children = [
+                int(pid)
+                for pid in subprocess.run(
+                    ["pgrep", "-P", str(process.pid)], capture_output=True, text=True
+                ).stdout.split()
+            ]
+            os.kill(process.pid, signal.SIGKILL)
+            process.communicate()
+            kills += 1
+            ends = time.monotonic() + 10
+            while any(Path(f"/proc/{pid}").exists() for pid in children) and time.monotonic() < ends:
+                time.sleep(0.05)
+            assert not any(Path(f"/proc/{pid}").exists() for pid in children), "a worker outlived its parent"
+            if (tmp_path / "results" / "record.sqlite").exists():
+                with sartor.Record(tmp_path / "results", read_only=True) as record:
+                    resume = ["--resume"] if record.runs() else []
+            continue
+        assert process.returncode == 0, stderr
+        break
+    assert kills >= 1
+    assert table(tmp_path / "results") == table(out)
+
+
+def test_an_interrupt_finishes_the_record_and_says_how_to_go_on(tmp_path):
+    process = command(*SMALL, "--workers", "1", "--out", "results", cwd=tmp_path)
+    record = tmp_path / "results" / "record.sqlite"
+    ends = time.monotonic() + 60
+    while not record.exists() and time.monotonic() < ends:
+        time.sleep(0.1)
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "--resume" in stderr and "Traceback" not in stderr
+    with sartor.Record(tmp_path / "results", read_only=True) as opened:
+        assert opened.run("latest").state == "interrupted"
+
+
+def test_resuming_with_a_changed_configuration_is_refused_with_the_names(finished):
+    out, _, _ = finished
+    changed = [token if token != "2" else "3" for token in SMALL]
+    process = command(*changed, "--seed", "5", "--out", str(out), "--resume", cwd=out.parent)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert "seed" in stderr and "finalists" in stderr and "Traceback" not in stderr
+
+
+def test_five_lines_of_python_give_a_front_and_tell_what_happens(tmp_path):
+    events = []
+    task = sartor.load_task("images")
+    front = sartor.search(
+        task,
+        limits=["params=60k"],
+        trials=3,
+        epochs=0.3,
+        finalists=1,
+        workers=0,
+        out=tmp_path / "results",
+        on_event=events.append,
+    )
+    best = front.pick("params<=60k")
+    assert best.costs["params"].value <= 60_000 and 0 <= best.metrics["test.accuracy"] <= 1
+    kinds = {type(event) for event in events}
+    assert {SearchProgress, FinalistsChosen, SearchDone} <= kinds
+
+
+def trial(number, architecture, accuracy, params, epochs=1.0, state="complete"):
+    return Trial(
+        number,
+        Proposal(sartor.Architecture({"width": architecture}), Fidelity(epochs)),
+        0,
+        state,
+        {"accuracy": accuracy},
+        {"params": Figure(params)},
+    )
+
+
+def test_finalists_are_the_front_with_the_best_and_then_the_next_best():
+    goals = Goals((Objective("accuracy"), Objective("params", "min")))
+    found = [trial(i, i, 0.5 + 0.01 * i, 100 + i) for i in range(10)]
+    chosen = choose_finalists(found, goals, 4)
+    assert len(chosen) == 4 and chosen[-1].number == 9
+    dominated = [
+        trial(0, 0, 0.9, 100),
+        trial(1, 1, 0.8, 200),
+        trial(2, 2, 0.85, 300),
+        trial(3, 3, 0.1, 1, state="failed"),
+    ]
+    assert [t.number for t in choose_finalists(dominated, goals, 2)] == [0, 2]
+
+
+def test_everything_in_the_record_of_a_search_is_json(finished):
+    out, _, _ = finished
+    with sartor.Record(out, read_only=True) as record:
+        run = record.run("images-1")
+        json.dumps([run.config, run.environment, run.result])
+        assert run.config["command"].startswith("sartor search images") and "--resume" not in run.config["command"]
+        assert run.environment["torch"] and run.environment["cpu"]
