@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import pickle
@@ -70,6 +71,17 @@ class _PlainUnpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
+def _numpy_parts() -> list[Any]:
+    """Returns what pickled arrays and numbers of numpy are made of: torch refuses them unless told they are safe."""
+    import numpy as np
+
+    core = importlib.import_module("numpy._core.multiarray" if np.lib.NumpyVersion(np.__version__) >= "2.0.0" else
+                                   "numpy.core.multiarray")
+    kinds = [type(np.dtype(code)) for code in np.typecodes["All"] if code not in "OV"]
+    # An empty array is made of a call of bytes.
+    return [core._reconstruct, core.scalar, np.ndarray, np.dtype, bytes, *kinds]
+
+
 def load(path: Path) -> dict[str, Any] | None:
     """Returns what was saved at ``path``, or None where nothing is.
 
@@ -85,7 +97,8 @@ def load(path: Path) -> dict[str, Any] | None:
         import torch
 
         try:
-            found = torch.load(io.BytesIO(content), weights_only=True)
+            with torch.serialization.safe_globals(_numpy_parts()):
+                found = torch.load(io.BytesIO(content), weights_only=True)
         except RuntimeError as error:
             raise pickle.UnpicklingError(f"{path.name} is damaged: {error}") from error
     else:
