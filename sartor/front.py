@@ -319,4 +319,4 @@ class Front(Sequence[Trial]):
 def _cell(name: str, value: Any) -> str:
     if value is None:
         return ""
-    return format_figure(name, value) if isinstance(value, float) else str(value)
+    return format_figure(name, value) if isinstance(value, float) or name in FIGURES else str(value)

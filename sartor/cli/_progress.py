@@ -16,6 +16,9 @@ from sartor._progress import FinalistsChosen, Note, PhaseStarted, SearchDone, Se
 from sartor.front import Front
 from sartor.units import format_duration, format_figure
 
+_LOG_EVERY_S = 10.0
+"""Seconds between lines where there is no terminal to redraw."""
+
 
 class Progress:
     """Draws events; called with each. A context manager: the line is removed at the end."""
@@ -58,7 +61,7 @@ class Progress:
             line = self._line(event)
             if self._live:
                 self._live.update(Text(line, overflow="ellipsis", no_wrap=True))
-            elif time.monotonic() - self._last > 5:
+            elif time.monotonic() - self._last > _LOG_EVERY_S:
                 self._last = time.monotonic()
                 self._say(line)
 
