@@ -6,6 +6,7 @@
 | ``local-search`` | hill climbing with restarts (White et al. 2021) | small spaces, one objective |
 | ``evolution`` | regularised (aging) evolution (Real et al. 2019) | the default |
 | ``nsga2`` | NSGA-II (Deb et al. 2002) | several objectives, many trials |
+| ``bayesian`` | Gaussian processes, Thompson sampling (Paria et al. 2020) | few, costly trainings under limits |
 | ``asha`` | asynchronous successive halving (Li et al. 2020) around any of these | whenever trainings can be short |
 | ``listed`` | proposals that are given | training a fixed list |
 

@@ -51,7 +51,7 @@ class RegularizedEvolution:
         initial: Proposed first, and part of the initial population.
         population_size: Architectures that can be parents.
         sample_size: Of a tournament.
-        num_initial: Random architectures before the first child; a quarter of the population and at least 8 by default.
+        num_initial: Random architectures before the first child.
         objectives: Whether tournaments compare ``all`` objectives or the ``primary`` alone.
 
     Raises:
@@ -68,7 +68,7 @@ class RegularizedEvolution:
         initial: Sequence[Architecture] = (),
         population_size: int = 32,
         sample_size: int = 8,
-        num_initial: int | None = None,
+        num_initial: int = 16,
         objectives: Compared = "all",
     ) -> None:
         check_at_least("population_size", population_size, 2)
@@ -78,7 +78,6 @@ class RegularizedEvolution:
                 f"a tournament of sample_size {sample_size} needs a population at least as large,"
                 f" got population_size {population_size}"
             )
-        num_initial = max(8, population_size // 4) if num_initial is None else num_initial
         check_at_least("num_initial", num_initial, 1)
         if objectives not in get_args(Compared):
             known = near(objectives, get_args(Compared))

@@ -197,6 +197,8 @@ def check_strategy(
     *,
     fidelities: Sequence[Fidelity] = FIDELITIES,
     num_trials: int = 90,
+    points: Sequence[int] = (0, 6, 25, 60),
+    num_next: int = 50,
     better_than_random: bool = False,
 ) -> None:
     """Runs all checks, on one space or on all of `make_spaces`.
@@ -206,6 +208,8 @@ def check_strategy(
         space: Your own.
         fidelities: Ascending.
         num_trials: Of a simulated run.
+        points: Numbers of trials after which the state is restored.
+        num_next: Proposals compared from there.
         better_than_random: Also require that it finds better architectures than random search, on average.
 
     Raises:
@@ -214,7 +218,7 @@ def check_strategy(
     for name, each in ({"space": space} if space is not None else make_spaces()).items():
         try:
             check_proposals(make, each, fidelities=fidelities, num_trials=num_trials)
-            check_resume(make, each, fidelities=fidelities)
+            check_resume(make, each, fidelities=fidelities, points=points, num_next=num_next)
             check_determinism(make, each, fidelities=fidelities)
         except AssertionError as error:
             error.add_note(f"on the space {name!r}")

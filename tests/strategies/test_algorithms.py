@@ -187,7 +187,9 @@ def _told(strategy: Asha, num: int, score: dict[Architecture, float], goals_late
 def test_one_third_of_each_rung_is_promoted_and_these_are_its_best() -> None:
     proposals = _told(Asha(SPACE, ACCURACY, RUNGS, sampler="random"), 130, {})
     by_rung = [[p for p in proposals if p.fidelity == rung] for rung in RUNGS]
-    assert [len(rung) for rung in by_rung] == [90, 30, 10]
+    for below, above in zip(by_rung, by_rung[1:], strict=False):
+        # What was in the top when it was promoted may have left it since: a few more than a third.
+        assert len(below) // 3 <= len(above) <= len(below) // 3 + 4
     for below, above in zip(by_rung, by_rung[1:], strict=False):
         scores = sorted((total(p.architecture) for p in below), reverse=True)
         assert np.mean([total(p.architecture) for p in above]) > np.mean(scores[: len(below) // 2])

