@@ -283,15 +283,13 @@ def _facts(
     if run.config.get("halving"):
         strategy += " with successive halving"
     counts = Counter[str](t.state for t in trials)
+    if trials:
+        states = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+        strategy += f", {len(trials)} trial{'s' if len(trials) > 1 else ''} ({states})"
     return (
         ("Goal", objectives),
         ("Limits", limits),
-        (
-            "Search",
-            f"{strategy}, {len(trials)} trials ({', '.join(f'{counts[s]} {s}' for s in STATES if counts[s])})"
-            if trials
-            else strategy,
-        ),
+        ("Search", strategy),
         ("Finalists", f"{len(finalists)} retrained from scratch" if finalists else "none yet"),
     )
 
