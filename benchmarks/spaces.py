@@ -1,6 +1,6 @@
 """How fast search spaces are counted, listed, sampled and varied, beside the prototype that SPACE.md's figures are of.
 
-    python benchmarks/spaces.py            # about two minutes on one core
+    python benchmarks/spaces.py            # about five minutes on a busy core, half of it the prototype
     python benchmarks/spaces.py --quick    # within a minute: fewer repetitions, a smaller predicate
 
 Times are CPU seconds of this process, best of several repetitions after a warm-up: a busy machine still slows them, by

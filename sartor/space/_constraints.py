@@ -134,13 +134,13 @@ class Tables:
         self.compiled = compiled
         self._known: dict[tuple[int, str], npt.NDArray[np.bool_]] = {}
 
-    def size(self, constraint: Keyed) -> int:
-        """Returns the size of the largest table that ``constraint`` needs."""
-        slots = self.compiled.slots
-        return max(
-            math.prod(max(slots[slot].num_values for slot in self.compiled.by_key[key]) for key in keys)
-            for keys in bindings(constraint, list(self.compiled.by_key))
-        )
+    def size(self, constraint: Keyed) -> int | None:
+        """Returns the size of the largest table that ``constraint`` needs, or None when it reads a float range."""
+        slots, by_key = self.compiled.slots, self.compiled.by_key
+        places = list(bindings(constraint, list(by_key)))
+        if any(slots[slot].kind == "number" for keys in places for key in keys for slot in by_key[key]):
+            return None
+        return max(math.prod(max(slots[slot].num_values for slot in by_key[key]) for key in keys) for keys in places)
 
     def of(self, constraint: Keyed) -> Iterator[tuple[tuple[int, ...], npt.NDArray[np.bool_]]]:
         """Yields slots and the truth table over their values for each place the predicate is about."""

@@ -27,6 +27,7 @@ BLOCK_ROWS = 1 << 15
 """Rows of one tabulated block: small enough for a processor's second-level cache."""
 MAX_TABLE = 1 << 24
 """Most entries of a table in elimination (128 MiB)."""
+_FEW = 64
 _MAX_TABLE_LOG = math.log(MAX_TABLE)
 _INT64_LIMIT = 61.0 * math.log(2.0)
 
@@ -268,15 +269,18 @@ class Network:
 
     @cached_property
     def _split(self) -> set[int]:
-        """Variables with too many completions below to tabulate; all that are above one of them are too."""
+        """Variables drawn one by one: above too many completions to tabulate. Those that decide nothing never are."""
+        heavy: set[int] = set()
         split: set[int] = set()
         for variable in self.order:
             bucket = self.buckets[variable]
             if bucket.message_log == -math.inf:
                 continue
             rows = math.exp(min(bucket.scale, 700.0)) * float(bucket.table.sum())
-            if rows > BLOCK_ROWS or any(child in split for child in bucket.children):
-                split.add(variable)
+            if rows > BLOCK_ROWS or any(child in heavy for child in bucket.children):
+                heavy.add(variable)
+                if bucket.children:
+                    split.add(variable)
         return split
 
     def _tabulate(self, variable: int) -> Block:
@@ -382,21 +386,46 @@ def _alias(bucket: Bucket) -> Single:
     scaled = np.divide(weights * width, totals, out=np.ones_like(weights), where=totals > 0)
     threshold = np.ones_like(scaled)
     alias = np.tile(np.arange(width, dtype=np.int32), (len(scaled), 1))
-    for row in np.flatnonzero(np.abs(scaled - 1.0).max(1) > 1e-12).tolist():
-        rest = scaled[row].tolist()
-        small = [k for k in range(width) if rest[k] < 1.0]
-        large = [k for k in range(width) if rest[k] >= 1.0]
-        while small and large:
-            low, high = small.pop(), large[-1]
-            threshold[row, low], alias[row, low] = rest[low], high
-            rest[high] -= 1.0 - rest[low]
-            if rest[high] < 1.0:
-                small.append(large.pop())
-        # Rounding leaves some position short of 1 with nothing to fill it: never let it yield a forbidden code.
-        for k in small:
-            if weights[row, k] == 0.0:
-                threshold[row, k], alias[row, k] = 0.0, int(weights[row].argmax())
+    uneven = np.flatnonzero(np.abs(scaled - 1.0).max(1) > 1e-12)
+    if width <= _FEW:
+        _fill_together(scaled, threshold, alias, uneven)
+    else:
+        for row in uneven.tolist():
+            _fill(scaled[row].tolist(), threshold[row], alias[row])
+    # Rounding may leave a position just short of 1 with nothing to fill it: never let it yield a forbidden code.
+    forbidden = (weights == 0.0) & (totals > 0)
+    wrong = forbidden & ((threshold > 0.0) | np.take_along_axis(forbidden, alias.astype(np.intp), 1))
+    rows, positions = np.nonzero(wrong)
+    threshold[rows, positions] = 0.0
+    alias[rows, positions] = weights[rows].argmax(1)
     return Single(bucket.scope, bucket.variable, used.astype(np.int32), threshold, alias, weights > 0)
+
+
+def _fill(rest: list[float], threshold: _Floats, alias: npt.NDArray[np.int32]) -> None:
+    """Fills one row's tables in time linear in its positions (Vose 1991, doi:10.1109/32.92917)."""
+    small = [k for k, share in enumerate(rest) if share < 1.0]
+    large = [k for k, share in enumerate(rest) if share >= 1.0]
+    while small and large:
+        low, high = small.pop(), large[-1]
+        threshold[low], alias[low] = rest[low], high
+        rest[high] -= 1.0 - rest[low]
+        if rest[high] < 1.0:
+            small.append(large.pop())
+
+
+def _fill_together(scaled: _Floats, threshold: _Floats, alias: npt.NDArray[np.int32], rows: Codes) -> None:
+    """Fills many rows of few positions at once: in each round a row's least full position takes from its fullest."""
+    rest = scaled[rows]
+    open_ = np.ones_like(rest, bool)
+    every = np.arange(len(rows))
+    for _ in range(rest.shape[1] - 1):
+        low = np.where(open_, rest, np.inf).argmin(1)
+        open_[every, low] = False
+        high = np.where(open_, rest, -np.inf).argmax(1)
+        short = np.minimum(rest[every, low], 1.0)
+        threshold[rows, low] = short
+        alias[rows, low] = high
+        rest[every, high] -= 1.0 - short
 
 
 def _greedy_order(domains: Sequence[int], factors: Sequence[Factor]) -> list[int]:

@@ -42,7 +42,8 @@ class Rules:
 
     Attributes:
         predicates: Name and function of what is applied by rejection.
-        rejected_tables: Keyed predicates among them, whose tables would be too large, with the size.
+        rejected_tables: Keyed predicates among them, whose tables would be too large, with the size; None where they
+            read a float range and have no table.
         fixed: Key of a float range -> the number it is given.
     """
 
@@ -50,7 +51,7 @@ class Rules:
         self.compiled, self.constraints, self.tables = compiled, constraints, tables
         self.fixed: Mapping[str, float] = fixed_numbers(constraints, compiled)
         self.predicates: list[tuple[str, Callable[[Architecture], bool]]] = []
-        self.rejected_tables: dict[Keyed, int] = {}
+        self.rejected_tables: dict[Keyed, int | None] = {}
         self._keyed: list[Keyed] = []
         for constraint in constraints:
             match constraint:
@@ -58,7 +59,7 @@ class Rules:
                     self.predicates.append((name, _noted(function, name)))
                 case Keyed():
                     size = tables.size(constraint)
-                    if size > MAX_TABLE:
+                    if size is None or size > MAX_TABLE:
                         self.rejected_tables[constraint] = size
                         self.predicates.append((constraint.name, self._by_rejection(constraint)))
                     else:

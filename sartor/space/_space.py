@@ -752,8 +752,11 @@ class Space:
                 case Given():
                     rules.append(constraint.name)
                 case Keyed():
-                    size = self._rules.rejected_tables.get(constraint)
-                    how = f" (by rejection: a table of {size:,})" if size else ""
+                    how = ""
+                    if constraint in self._rules.rejected_tables:
+                        size = self._rules.rejected_tables[constraint]
+                        why = "it reads a float range" if size is None else f"a table of {size:,} is too large"
+                        how = f" (by rejection: {why})"
                     rules.append(f"where {constraint.name}: {', '.join(constraint.patterns)}{how}")
                 case Whole():
                     share = f", accepts {self.acceptance:.3g}" if self.acceptance is not None else ""

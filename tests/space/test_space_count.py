@@ -237,10 +237,48 @@ def test_a_table_over_too_many_keys_is_applied_by_rejection_and_says_so():
     keys = [f"c.{i}" for i in range(8)]
     with pytest.warns(UserWarning, match="1,679,616 entries over 8 keys.*by rejection"):
         limited = space.where(lambda *values: sum(values) <= 20, *keys, name="sum")
-    assert "by rejection: a table of 1,679,616" in str(limited)
+    assert "by rejection: a table of 1,679,616 is too large" in str(limited)
     rng = np.random.default_rng(0)
     assert all(sum(each.values()) <= 20 for each in limited.sample(rng, 200))
     assert all(each in limited for each in limited.sample(rng, 5))
+
+
+def test_a_keyed_predicate_on_a_float_range_is_applied_by_rejection():
+    space = Space({"lr": FloatRange(0, 1), "b": OneOf(1, 2), "m": OneOf(partial(node, x=FloatRange(0, 1)), "none")})
+    limited = space.where(lambda lr, b: lr * b < 0.5, "lr", "b", name="small")
+    rng = np.random.default_rng(0)
+    drawn = limited.sample(rng, 200)
+    assert all(each["lr"] * each["b"] < 0.5 for each in drawn)
+    assert limited.mutate(drawn[0], rng) in limited and limited.crossover(*drawn[:2], rng) in limited
+    assert "by rejection: it reads a float range" in str(limited)
+
+
+def test_a_wide_subset_of_choices_is_sampled_uniformly():
+    space = Space(partial(node, s=Subset([OneOf(1, 2)] * 14, size=range(1, 8))))
+    sizes = {size: math.comb(14, size) * 2**size for size in range(1, 8)}
+    assert space.count() == sum(sizes.values())
+    counts = collections.Counter(len(each["s"]) for each in space.sample(np.random.default_rng(0), 20_000))
+    expected = np.array([20_000 * size / space.count() for size in sizes.values()])
+    assert chisquare([counts[size] for size in sizes], expected * (20_000 / expected.sum())).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("width", [1, 2, 5, 64, 65, 300])
+def test_alias_tables_give_the_weights_they_were_made_of(width):
+    from sartor.space._network import Bucket, _alias
+
+    rng = np.random.default_rng(width)
+    weights = rng.integers(0, 9, (7, width)).astype(float)
+    weights[:, 0] += 1
+    weights[3] = 0
+    single = _alias(Bucket((0,), 1, weights, (), 0.0, 0.0))
+    given = np.zeros_like(weights[:, single.codes])
+    for row in range(7):
+        for position in range(len(single.codes)):
+            given[row, position] += single.threshold[row, position]
+            given[row, single.alias[row, position]] += 1 - single.threshold[row, position]
+    rows = [0, 1, 2, 4, 5, 6]
+    shares = weights[rows][:, single.codes] / weights[rows].sum(1, keepdims=True)
+    np.testing.assert_allclose(given[rows] / len(single.codes), shares, atol=1e-12)
 
 
 def test_constraints_that_nothing_satisfies_are_named():
