@@ -8,6 +8,7 @@ from sartor.errors import InputError
 from sartor.registry import find, specs
 from sartor.spaces import mbconv, nasbench201, resnet_like
 from sartor.spaces._images import layout
+from sartor.testing.spaces import check_space
 from sartor.testing.tasks import check_listing
 
 TABLE = Path(__file__).parents[2].parent / "shared" / "data" / "nas" / "nasbench201.parquet"
@@ -103,3 +104,9 @@ def test_layouts_end_at_about_four_places_a_side() -> None:
         assert 2 <= final <= 6, (side, plan)
     with pytest.raises(InputError, match="at least 1 pixel"):
         layout(0)
+
+
+@pytest.mark.parametrize("name", ["mbconv", "resnet-like", "nasbench201"])
+def test_ready_made_spaces_conform(name: str) -> None:
+    arguments = (1, 3, 4, 1) if name == "nasbench201" else (1, 3, 8)
+    check_space(find("spaces", name).load()(*arguments), build=3)
