@@ -84,7 +84,9 @@ def _metric_row(name: str, subject: Finalist, against: Finalist | None, goals: G
     elif tested:
         text = "on the test part, opened once"
     elif subject.key.startswith("F"):
-        text = "validation, retrained from scratch; used to choose"
+        text = "validation, retrained from scratch"
+        if name == goals.primary.name:
+            text += "; used to choose"
     else:
         text = f"validation, in the search at {format_fidelity(subject.trial.proposal.fidelity)}"
     beside = against.trial.metrics.get(name) if against is not None else None

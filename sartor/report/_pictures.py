@@ -188,7 +188,7 @@ def _matrix(matrix: Matrix) -> MatrixView:
         np.fill_diagonal(off, 0)
         for flat in np.argsort(-off, axis=None, kind="stable")[:NUM_CONFUSIONS]:
             i, j = divmod(int(flat), off.shape[1])
-            if off[i, j] > 0:
+            if off[i, j] > 1:
                 confusions.append((rows[i], columns[j], int(off[i, j]), float(shares[i, j])))
     return MatrixView(
         matrix.title,
