@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from sartor._quiet import give_way
 from sartor.errors import DeadlineError, InputError, near
 from sartor.training.average import Average
 from sartor.training.learner import Learner
@@ -109,6 +110,7 @@ def fit(
         learner.train()
         saved_at = time.monotonic()
         for index in range(start, until):
+            give_way()  # to a measurement on this machine, which another busy core would slow
             share = schedule(index)
             losses: dict[str, torch.Tensor] = {}
             rates: list[float] = []
