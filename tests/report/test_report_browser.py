@@ -117,6 +117,8 @@ def test_pointing_at_a_trial_tells_its_architecture_and_clicking_selects_it(
     page = show(make(60, 2))
     mark = all_of(page, "#front .mark.front")[0]
     page.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", mark)
+    # Scrolling hides the tip: point only when the browser has told of it.
+    page.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
     webdriver.ActionChains(page).move_to_element(mark).perform()
     key = mark.get_attribute("data-key")
     tip = text(page, "#tip")
