@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from sartor.errors import InputError
 from sartor.space import Architecture, Space
 
+LogChance = Callable[[Sequence[Architecture]], npt.NDArray[np.float64]]
+"""Architectures to the logarithms of their chances, shape ``(n,)``."""
 Over = Literal["choices", "architectures"]
 """Uniform over each active choice, or over all architectures (most of which are large)."""
 
 NUM_TRIES = 24
 """Variations of one architecture made before it is given up as surrounded by known ones."""
+NUM_MADE = 12
+"""Architectures made of which one is drawn by its chance to meet the limits."""
 NUM_DRAWS = 64
 """Uniform draws, all known, after which the space is so nearly exhausted that the rest is enumerated."""
 
@@ -34,12 +40,17 @@ class Fresh:
         rng: Owned by the strategy, which also saves it.
         initial: Proposed first, in this order.
 
+    Attributes:
+        log_chance: When set, several are made at a time and one is drawn by its chance; the strategy sets it to the
+            chance that the limits hold.
+
     Raises:
         InputError: an initial architecture is not in the space.
     """
 
     def __init__(self, space: Space, rng: np.random.Generator, initial: Iterable[Architecture] = ()) -> None:
         self.space, self.rng = space, rng
+        self.log_chance: LogChance | None = None
         first = [space.architecture(architecture) for architecture in initial]
         self._initial = list(dict.fromkeys(first))
         self._at = 0
@@ -83,7 +94,7 @@ class Fresh:
             return None
         if over == "choices":
             for _ in range(NUM_TRIES):
-                if self.take(architecture := space.sample_choices(rng)):
+                if self.take(architecture := self.likely(partial(space.sample_choices, rng))):
                     return architecture
         for _ in range(NUM_DRAWS):
             if self.take(architecture := space.sample(rng)):
@@ -103,9 +114,18 @@ class Fresh:
         if self.exhausted:
             return None
         for _ in range(NUM_TRIES):
-            if self.take(architecture := vary()):
+            if self.take(architecture := self.likely(vary)):
                 return architecture
         return self.drawn()
+
+    def likely(self, make: Callable[[], Architecture]) -> Architecture:
+        """Returns one of what ``make`` makes, drawn by its chance."""
+        if self.log_chance is None:
+            return make()
+        made = [make() for _ in range(NUM_MADE)]
+        log_chance = self.log_chance(made)
+        chance = np.exp(log_chance - log_chance.max())
+        return made[int(self.rng.choice(len(made), p=chance / chance.sum()))]
 
     def state_dict(self) -> dict[str, Any]:
         return {

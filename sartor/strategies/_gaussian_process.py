@@ -15,7 +15,6 @@ _NOISES = (0.03, 0.1, 0.3, 0.6)
 """Shares of the variance that may be noise."""
 _LINEAR = 0.5
 """Share of the signal that is additive over choices: what a width costs, costs nearly as much beside any kernel."""
-_JITTER = 1e-8
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class GaussianProcess:
     length: float
     signal: float
     """Share of the variance that is not noise."""
-    cholesky: Array
+    whitener: Array
     weights: Array
     mean: float
     std: float
@@ -48,24 +47,24 @@ class GaussianProcess:
         typical = float(np.median(squared[squared > 0])) if (squared > 0).any() else 1.0
         best: tuple[float, float, float, Array, Array] | None = None
         for length in (typical * factor**2 for factor in _LENGTHS):
-            kernel = _kernel(inputs, inputs, squared, centre, scale, length)
+            # One decomposition serves all shares of noise.
+            spectrum, vectors = np.linalg.eigh(_kernel(inputs, inputs, squared, centre, scale, length))
+            projected = vectors.T @ values
             for noise in _NOISES:
-                noisy: Array = (1 - noise) * kernel + (noise + _JITTER) * np.eye(len(values))
-                cholesky: Array = np.linalg.cholesky(noisy).astype(np.float64)
-                solved: Array = np.linalg.solve(cholesky, values).astype(np.float64)
-                likelihood = -0.5 * float(solved @ solved) - float(np.log(np.diag(cholesky)).sum())
+                variances = (1 - noise) * np.maximum(spectrum, 0.0) + noise
+                likelihood = -0.5 * float((projected**2 / variances + np.log(variances)).sum())
                 if best is None or likelihood > best[0]:
-                    best = likelihood, length, 1 - noise, cholesky, solved
+                    whitener = vectors.T / np.sqrt(variances)[:, None]
+                    best = likelihood, length, 1 - noise, whitener, vectors @ (projected / variances)
         assert best is not None, "the grid is not empty"
-        _, length, signal, cholesky, solved = best
-        weights: Array = signal * np.linalg.solve(cholesky.T, solved).astype(np.float64)
-        return cls(inputs, centre, scale, length, signal, cholesky, weights, mean, std)
+        _, length, signal, whitener, solved = best
+        return cls(inputs, centre, scale, length, signal, whitener, signal * solved, mean, std)
 
     def predict(self, inputs: Array) -> tuple[Array, Array]:
         """Returns mean, shape ``(k,)``, and covariance without noise, shape ``(k, k)``, in units of the targets."""
         cross = _kernel(inputs, self.inputs, _squared(inputs, self.inputs), self.centre, self.scale, self.length)
         prior = _kernel(inputs, inputs, _squared(inputs, inputs), self.centre, self.scale, self.length)
-        solved = np.linalg.solve(self.cholesky, self.signal * cross.T)
+        solved = self.whitener @ (self.signal * cross.T)
         return self.mean + self.std * (cross @ self.weights), self.std**2 * (self.signal * prior - solved.T @ solved)
 
 

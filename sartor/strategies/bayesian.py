@@ -15,8 +15,8 @@ candidates (Thompson sampling), and takes the best by the augmented Chebyshev su
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,11 +26,11 @@ from sartor.front import domination_ranks
 from sartor.goals import Goals
 from sartor.registry import Spec
 from sartor.space import Architecture, Space
+from sartor.strategies._costs import MAX_FITTED, CostModel, encoded
 from sartor.strategies._fidelity import highest
 from sartor.strategies._fresh import Fresh, check_at_least, from_text
 from sartor.strategies._gaussian_process import GaussianProcess, draw
 from sartor.trials import Fidelity, Proposal, Trial
-from sartor.units import FIGURES
 
 SPEC = Spec(
     "bayesian",
@@ -43,10 +43,6 @@ Array = npt.NDArray[np.float64]
 _AUGMENTATION = 0.05
 _NUM_CANDIDATES = 150
 _NUM_ELITE = 12
-_LEAST_COST = 1e-9
-"""A cost of zero (no parameters, no operations) has no logarithm."""
-_MAX_FITTED = 256
-"""Results that a process is fitted to, the latest: a fit takes cubic time."""
 
 
 class Bayesian:
@@ -78,8 +74,10 @@ class Bayesian:
         self._space, self._goals, self._fidelity = space, goals, highest(fidelities)
         self._num_initial = num_initial
         self._fresh = Fresh(space, np.random.default_rng([seed, 5]), initial)
-        self._costs = _modelled_costs(goals)
-        self._learned = [o for o in goals.objectives if o.name not in self._costs]
+        self._costs = CostModel(space, goals)
+        if goals.limits:
+            self._fresh.log_chance = self._costs.log_feasible
+        self._learned = [o for o in goals.objectives if o.name not in self._costs.names]
         self._known: dict[str, _Known] = {}
         """By digest, in the order first told."""
         self._num_modelled = 0
@@ -95,24 +93,20 @@ class Bayesian:
 
     def _is_ready(self) -> bool:
         enough = len(self._fresh) >= self._num_initial and not self._fresh.has_initial and not self._fresh.exhausted
-        return enough and sum(bool(known.losses) for known in self._known.values()) >= 2
+        return enough and len(self._known) >= 2
 
     def tell(self, trials: Sequence[Trial]) -> None:
         for trial in trials:
             self._fresh.take(trial.architecture)
-            if trial.state == "failed":
+            self._costs.tell(trial)
+            if trial.state != "complete":
                 continue
-            digest = Fresh.digest(trial.architecture)
-            known = self._known.setdefault(digest, _Known(self._space.architecture(trial.architecture)))
-            values = trial.values
-            for name in self._costs:
-                if name in values:
-                    known.costs[name] = math.log(max(values[name], _LEAST_COST))
-            if trial.state == "complete":
-                losses = self._goals.losses(trial)
-                if np.isfinite(losses).all():
-                    kept = [i for i, o in enumerate(self._goals.objectives) if o in self._learned]
-                    known.losses[trial.proposal.fidelity.amount] = losses[kept].tolist()
+            losses = self._goals.losses(trial)
+            if np.isfinite(losses).all():
+                digest = Fresh.digest(trial.architecture)
+                known = self._known.setdefault(digest, _Known(self._space.architecture(trial.architecture), {}))
+                kept = [i for i, o in enumerate(self._goals.objectives) if o in self._learned]
+                known.losses[trial.proposal.fidelity.amount] = losses[kept].tolist()
 
     # --- the model
 
@@ -120,46 +114,33 @@ class Bayesian:
         """Returns the best of the candidates under one sample of the processes; a random one when all are known."""
         rng = self._fresh.rng
         self._num_modelled += 1
-        trained = [known for known in self._known.values() if known.losses][-_MAX_FITTED:]
+        trained = list(self._known.values())[-MAX_FITTED:]
         candidates = self._candidates(trained)
-        inputs = self._encoded(candidates)
+        inputs = encoded(self._space, candidates)
         columns: dict[str, Array] = {}
-        log_feasible = np.zeros(len(candidates))
-        for name in self._costs:
-            told = [known for known in self._known.values() if name in known.costs][-_MAX_FITTED:]
-            if not told:
-                continue
-            process = GaussianProcess.fit(
-                self._encoded([k.architecture for k in told]), np.array([k.costs[name] for k in told])
-            )
-            mean, covariance = process.predict(inputs)
-            columns[name] = mean
-            for limit in self._goals.limits:
-                if limit.name == name:
-                    spread = np.sqrt(np.maximum(np.diag(covariance), 1e-6))
-                    log_feasible += _log_normal_cdf((math.log(limit.bound) - mean) / spread)
+        for name in self._costs.names:
+            predicted = self._costs.predict(name, inputs)
+            if predicted is not None:
+                columns[name] = predicted[0]
         lifted = _lifted(trained)
-        encoded = self._encoded([known.architecture for known in trained])
+        known = encoded(self._space, [known.architecture for known in trained])
         for i, objective in enumerate(self._learned):
-            mean, covariance = GaussianProcess.fit(encoded, lifted[:, i]).predict(inputs)
+            mean, covariance = GaussianProcess.fit(known, lifted[:, i]).predict(inputs)
             columns[objective.name] = draw(mean, covariance, rng)
-        scores = self._scalarised(columns, trained, lifted) - log_feasible
+        scores = self._scalarised(columns, trained, lifted) - self._costs.log_feasible(candidates)
         order: list[int] = np.argsort(scores, kind="stable").tolist()
         for i in order:
             if self._fresh.take(candidates[i]):
                 return candidates[i]
         return self._fresh.drawn()
 
-    def _encoded(self, architectures: Sequence[Architecture]) -> Array:
-        return np.asarray(self._space.encode(architectures), dtype=np.float64)
-
     def _losses(self, trained: Sequence[_Known], lifted: Array) -> Array:
         """Returns the losses of all objectives, costs as logarithms, shape ``(num_trained, num_objectives)``."""
         at = {o.name: i for i, o in enumerate(self._learned)}
         return np.array(
             [
-                [lifted[row, at[o.name]] if o.name in at else known.costs[o.name] for o in self._goals.objectives]
-                for row, known in enumerate(trained)
+                [lifted[row, at[o.name]] if o.name in at else costs[o.name] for o in self._goals.objectives]
+                for row, costs in enumerate(self._costs.known(known.architecture) for known in trained)
             ]
         )
 
@@ -203,8 +184,9 @@ class Bayesian:
     def state_dict(self) -> dict[str, Any]:
         return {
             "fresh": self._fresh.state_dict(),
+            "costs": self._costs.state_dict(),
             "known": [
-                [known.architecture.to_json(), dict(known.costs), [[a, losses] for a, losses in known.losses.items()]]
+                [known.architecture.to_json(), [[amount, losses] for amount, losses in known.losses.items()]]
                 for known in self._known.values()
             ],
             "num_modelled": self._num_modelled,
@@ -212,31 +194,20 @@ class Bayesian:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._fresh.load_state_dict(state["fresh"])
+        self._costs.load_state_dict(state["costs"])
         self._known = {}
-        for text, costs, losses in state["known"]:
-            known = _Known(from_text(self._space, text), dict(costs), {amount: list(each) for amount, each in losses})
+        for text, losses in state["known"]:
+            known = _Known(from_text(self._space, text), {amount: list(each) for amount, each in losses})
             self._known[Fresh.digest(known.architecture)] = known
         self._num_modelled = state["num_modelled"]
 
 
+@dataclass
 class _Known:
-    """What was told of an architecture: logarithms of costs, losses of the learned objectives by fidelity."""
+    """What was told of a trained architecture: losses of the learned objectives by fidelity."""
 
-    def __init__(
-        self,
-        architecture: Architecture,
-        costs: dict[str, float] | None = None,
-        losses: dict[float, list[float]] | None = None,
-    ) -> None:
-        self.architecture = architecture
-        self.costs = {} if costs is None else costs
-        self.losses = {} if losses is None else losses
-
-
-def _modelled_costs(goals: Goals) -> list[str]:
-    """Returns the costs among objectives and limits."""
-    names = [o.name for o in goals.objectives if o.name in FIGURES] + [limit.name for limit in goals.limits]
-    return list(dict.fromkeys(names))
+    architecture: Architecture
+    losses: dict[float, list[float]]
 
 
 def _lifted(trained: Sequence[_Known]) -> Array:
@@ -253,7 +224,3 @@ def _lifted(trained: Sequence[_Known]) -> Array:
         gain[lower] = gain[upper] + (np.mean(both, axis=0) if both else 0.0)
     return np.array([known.losses[max(known.losses)] + gain[max(known.losses)] for known in trained])
 
-
-def _log_normal_cdf(z: Array) -> Array:
-    """Returns the logarithm of the standard normal's distribution function, floored where it underflows."""
-    return np.log(np.maximum([0.5 * math.erfc(-value / math.sqrt(2)) for value in z.tolist()], 1e-12))

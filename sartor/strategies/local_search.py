@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from sartor.goals import Goals
 from sartor.registry import Spec
 from sartor.space import Architecture, Space
+from sartor.strategies._costs import CostModel
 from sartor.strategies._fidelity import highest
 from sartor.strategies._fresh import NUM_TRIES, Fresh, check_at_least, from_text
 from sartor.strategies._standing import Standing, standing
@@ -67,6 +69,9 @@ class LocalSearch:
         self._space, self._goals, self._fidelity = space, goals, highest(fidelities)
         self._num_initial, self._patience = num_initial, patience
         self._fresh = Fresh(space, np.random.default_rng([seed, 2]), initial)
+        self._costs = CostModel(space, goals)
+        if goals.limits:
+            self._fresh.log_chance = self._costs.log_feasible
         self._climb = 0
         self._centre: Standing | None = None
         self._failures = 0
@@ -101,6 +106,7 @@ class LocalSearch:
             if trial.proposal.fidelity != self._fidelity:
                 continue
             self._fresh.take(trial.architecture)
+            self._costs.tell(trial)
             climb = self._waiting.pop(Fresh.digest(trial.architecture), _START)
             result = standing(trial, self._goals)
             if climb == _START:
@@ -132,7 +138,7 @@ class LocalSearch:
         centre, rng = self._centre.architecture, self._fresh.rng
         if self._left is None:
             for _ in range(NUM_TRIES):
-                if self._fresh.take(architecture := self._space.mutate(centre, rng)):
+                if self._fresh.take(architecture := self._fresh.likely(partial(self._space.mutate, centre, rng))):
                     return architecture
             listed = itertools.islice(self._space.neighbours(centre), _MAX_LISTED)
             rest = [architecture for architecture in listed if architecture not in self._fresh]
@@ -145,6 +151,7 @@ class LocalSearch:
     def state_dict(self) -> dict[str, Any]:
         return {
             "fresh": self._fresh.state_dict(),
+            "costs": self._costs.state_dict(),
             "climb": self._climb,
             "centre": None if self._centre is None else self._centre.to_json(),
             "failures": self._failures,
@@ -156,6 +163,7 @@ class LocalSearch:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         centre, left = state["centre"], state["left"]
         self._fresh.load_state_dict(state["fresh"])
+        self._costs.load_state_dict(state["costs"])
         self._climb, self._failures = state["climb"], state["failures"]
         self._centre = None if centre is None else Standing.from_json(self._space, centre)
         self._left = None if left is None else [from_text(self._space, text) for text in left]

@@ -16,6 +16,7 @@ from sartor.front import crowding_distance
 from sartor.goals import Goals
 from sartor.registry import Spec
 from sartor.space import Architecture, Space
+from sartor.strategies._costs import CostModel
 from sartor.strategies._fidelity import highest
 from sartor.strategies._fresh import Fresh, check_at_least
 from sartor.strategies._standing import Standing, constrained_ranks, standing
@@ -64,6 +65,9 @@ class NSGA2:
         self._space, self._goals, self._fidelity = space, goals, highest(fidelities)
         self._population_size, self._crossover = population_size, crossover
         self._fresh = Fresh(space, np.random.default_rng([seed, 4]), initial)
+        self._costs = CostModel(space, goals)
+        if goals.limits:
+            self._fresh.log_chance = self._costs.log_feasible
         self._parents: list[Standing] = []
         """Best first, by rank and crowding."""
         self._children: list[Standing] = []
@@ -86,6 +90,7 @@ class NSGA2:
             if trial.proposal.fidelity != self._fidelity:
                 continue
             self._fresh.take(trial.architecture)
+            self._costs.tell(trial)
             result = standing(trial, self._goals)
             if result is None:
                 continue
@@ -122,6 +127,7 @@ class NSGA2:
     def state_dict(self) -> dict[str, Any]:
         return {
             "fresh": self._fresh.state_dict(),
+            "costs": self._costs.state_dict(),
             "parents": [s.to_json() for s in self._parents],
             "order": [[rank, _finite(crowding)] for rank, crowding in self._order],
             "children": [s.to_json() for s in self._children],
@@ -129,6 +135,7 @@ class NSGA2:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._fresh.load_state_dict(state["fresh"])
+        self._costs.load_state_dict(state["costs"])
         self._parents = [Standing.from_json(self._space, s) for s in state["parents"]]
         self._order = [(rank, -np.inf if crowding is None else crowding) for rank, crowding in state["order"]]
         self._children = [Standing.from_json(self._space, s) for s in state["children"]]

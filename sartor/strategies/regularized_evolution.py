@@ -23,6 +23,7 @@ from sartor.errors import InputError, near
 from sartor.goals import Goals
 from sartor.registry import Spec
 from sartor.space import Architecture, Space
+from sartor.strategies._costs import CostModel
 from sartor.strategies._fidelity import highest
 from sartor.strategies._fresh import Fresh, check_at_least
 from sartor.strategies._standing import Standing, standing
@@ -86,6 +87,9 @@ class RegularizedEvolution:
         self._population_size, self._sample_size, self._num_initial = population_size, sample_size, num_initial
         self._compares_all = objectives == "all" and len(goals.objectives) > 1
         self._fresh = Fresh(space, np.random.default_rng([seed, 3]), initial)
+        self._costs = CostModel(space, goals)
+        if goals.limits:
+            self._fresh.log_chance = self._costs.log_feasible
         self._feasible: list[Standing] = []
         """In order of age, oldest first."""
         self._infeasible: list[Standing] = []
@@ -110,6 +114,7 @@ class RegularizedEvolution:
     def tell(self, trials: Sequence[Trial]) -> None:
         for trial in trials:
             self._fresh.take(trial.architecture)
+            self._costs.tell(trial)
             result = standing(trial, self._goals)
             if result is None:
                 continue
@@ -149,6 +154,7 @@ class RegularizedEvolution:
     def state_dict(self) -> dict[str, Any]:
         return {
             "fresh": self._fresh.state_dict(),
+            "costs": self._costs.state_dict(),
             "feasible": [s.to_json() for s in self._feasible],
             "infeasible": [s.to_json() for s in self._infeasible],
             "num_children": self._num_children,
@@ -156,6 +162,7 @@ class RegularizedEvolution:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._fresh.load_state_dict(state["fresh"])
+        self._costs.load_state_dict(state["costs"])
         self._feasible = [Standing.from_json(self._space, s) for s in state["feasible"]]
         self._infeasible = [Standing.from_json(self._space, s) for s in state["infeasible"]]
         self._num_children = state["num_children"]
