@@ -15,7 +15,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	touch $@
 
 demo: $(VENV)/.ready
-	$(BIN)/sartor search images --limit latency=1ms --limit params=100k --trials 40 --out demo-out
+	$(BIN)/sartor search images --limit latency=1ms --limit params=60k --trials 24 --epochs 12 --out demo-out
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest

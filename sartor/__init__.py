@@ -23,7 +23,7 @@ _HOME = {
         "IntRange",
         "OneOf",
         "Permutation",
-        "Recipe",
+        "Factory",
         "Repeat",
         "Shared",
         "Space",
@@ -41,7 +41,44 @@ _HOME = {
     "sartor._search": ("load_task", "search"),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
-__all__ = sorted(_MODULE)
+
+__all__ = [
+    "Architecture",
+    "Candidate",
+    "Context",
+    "Derived",
+    "Device",
+    "Estimator",
+    "Fidelity",
+    "Figure",
+    "FloatRange",
+    "Front",
+    "Goals",
+    "IntRange",
+    "Limit",
+    "Metric",
+    "Objective",
+    "OneOf",
+    "Permutation",
+    "Proposal",
+    "Factory",
+    "Record",
+    "Repeat",
+    "Rows",
+    "SartorError",
+    "Sealed",
+    "Shared",
+    "Space",
+    "Spec",
+    "Splits",
+    "Strategy",
+    "Subset",
+    "Task",
+    "TaskSpec",
+    "Trial",
+    "load_task",
+    "search",
+]
 
 if TYPE_CHECKING:
     from sartor._search import load_task, search
@@ -55,11 +92,11 @@ if TYPE_CHECKING:
     from sartor.space import (
         Architecture,
         Derived,
+        Factory,
         FloatRange,
         IntRange,
         OneOf,
         Permutation,
-        Recipe,
         Repeat,
         Shared,
         Space,

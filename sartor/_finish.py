@@ -125,7 +125,8 @@ def export_trial(record: Record, run_id: str, which: str, file: Path | None) -> 
     trial = next((t for t in trials if t.number == number), None)
     if trial is None:
         raise InputError(
-            f"{which!r} is no retrained network of {search.id}; there are {', '.join(str(t.number) for t in trials)} and 'chosen'"
+            f"{which!r} is no retrained network of {search.id};"
+            f" there are {', '.join(str(t.number) for t in trials)} and 'chosen'"
         )
     task = open_task(run.config["task"])
     space = task.space()

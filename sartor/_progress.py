@@ -52,7 +52,9 @@ class SearchDone:
 
     Attributes:
         run: Id of the search.
-        chosen: The final trial that is recommended, with test metrics.
+        primary: Name of the primary metric.
+        finals: The retrained trials, with test metrics.
+        chosen: The one of them that is recommended.
         baseline: The hand-designed architecture's final trial, or None when it breaks a limit or failed.
         why: Why it was chosen, in words.
         network: The exported file of the chosen network, or None when export is not installed.
@@ -60,6 +62,8 @@ class SearchDone:
     """
 
     run: str
+    primary: str
+    finals: tuple[Trial, ...]
     chosen: Trial
     baseline: Trial | None
     why: str

@@ -274,11 +274,13 @@ def _search(
 
 
 def _count(space: Space) -> str:
+    if space.continuous:
+        return "uncountably many"
     try:
-        count = space.count()
+        count: float = space.count()
     except OverflowError:
-        return "very many"
-    return f"{count:,}" if count < 10**7 else f"{count:.2e}"
+        count = space.estimate_count(np.random.default_rng(0))
+    return f"{count:,.0f}" if count < 10**7 else f"{count:.2e}"
 
 
 def _strategy(job: _Job, fidelities: tuple[Fidelity, ...], initial: Sequence[Architecture]) -> Any:
@@ -388,7 +390,8 @@ def _check_found(job: _Job, run: RunInfo, found: Sequence[Trial], budget_s: floa
     failed = [t for t in found if t.state == "failed"]
     if failed and len(failed) == sum(t.state in ("failed", "complete") for t in found):
         raise BudgetError(
-            f"all {len(failed)} trained networks failed, the first with: {failed[0].failure}; see {run.id} in the record"
+            f"all {len(failed)} trained networks failed, the first with: {failed[0].failure};"
+            f" see sartor runs show {run.id} --trials"
         )
     beyond = [t for t in found if t.costs and job.goals.excess(t.values) > 0]
     if beyond:
@@ -505,11 +508,13 @@ def _conclude(job: _Job, record: Record, run: RunInfo, final_run: RunInfo, start
     primary = job.goals.primary
     baseline_architecture = job.task.baseline()
     within = [t for t in finals if not job.goals.broken(t.values)] or finals
-    chosen = min(within, key=lambda t: (primary.loss(t.metrics[primary.name]), t.number))
+    chosen = min(within, key=lambda t: (*job.goals.losses(t), t.number))
     baseline = next((t for t in finals if t.architecture == baseline_architecture), None)
-    why = f"highest validation {primary.name} ({chosen.metrics[primary.name]:.4f}) of {len(within)} networks retrained from scratch within the limits"
-    if primary.direction == "min":
-        why = why.replace("highest", "lowest")
+    best = "highest" if primary.direction == "max" else "lowest"
+    why = (
+        f"{best} validation {primary.name} ({chosen.metrics[primary.name]:.4f})"
+        f" of {len(within)} networks retrained from scratch within the limits"
+    )
     if baseline is chosen:
         why += "; it is the hand-designed baseline: the search found nothing better"
     record.set_result(run.id, {"chosen": chosen.number, "why": why})
@@ -517,7 +522,19 @@ def _conclude(job: _Job, record: Record, run: RunInfo, final_run: RunInfo, start
     record.set_state(run.id, "complete")
     report = _report(job, record, run)
     files = {f.name: record.path(final_run.id) / f.path for f in record.files(final_run.id, chosen.number)}
-    job.say(SearchDone(run.id, chosen, baseline, why, files.get("onnx"), report, time.monotonic() - started))
+    job.say(
+        SearchDone(
+            run.id,
+            primary.name,
+            tuple(finals),
+            chosen,
+            baseline,
+            why,
+            files.get("onnx"),
+            report,
+            time.monotonic() - started,
+        )
+    )
     return Front(finals, job.goals)
 
 

@@ -118,7 +118,8 @@ def _text(goals: Goals, values: Mapping[str, float]) -> str:
 
 def closest_message(goals: Goals, values: Mapping[str, float], architecture: Architecture, num: int) -> str:
     """Says which limits nothing met and what came closest."""
-    return f"none of {num} architectures meets the limits; the closest has {_text(goals, values)}: {architecture.to_json()}"
+    return f"none of {num} architectures meets the limits; the closest has {_text(goals, values)}:"
+        f" {architecture.to_json()}"
 
 
 def epochs_within(
@@ -152,8 +153,8 @@ def epochs_within(
     if full_steps < 9 * MIN_STEPS and not fixed:
         need = 9 * MIN_STEPS * FULL_TRAININGS * per_step / workers
         raise BudgetError(
-            f"a budget of {format_duration(budget_s)} is too small: one step of the baseline takes {per_step * 1e3:.1f} ms, "
-            f"so a search needs about {format_duration(need)}"
+            f"a budget of {format_duration(budget_s)} is too small: one step of the baseline takes"
+            f" {per_step * 1e3:.1f} ms, so a search needs about {format_duration(need)}"
         )
     if fixed:
         one = longest / 9 * steps_an_epoch * per_step

@@ -88,7 +88,8 @@ class Trial:
         number: Position in the run, from 0, in the order asked.
         proposal: What was asked.
         seed: 32-bit; derived from the run's seed, the architecture and the replicate, not from the fidelity.
-        state: ``running`` (asked, not finished), ``complete``, ``infeasible`` (breaks a limit; not trained), ``failed``.
+        state: ``running`` (asked, not finished), ``complete``, ``infeasible`` (breaks a limit; not trained) or
+            ``failed``.
         metrics: Name -> value, on the validation part.
         costs: Name -> figure.
         usage: ``cpu_s``, ``wall_s``, ``peak_rss_bytes``.

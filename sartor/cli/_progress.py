@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from types import TracebackType
 from typing import Any
@@ -18,6 +17,8 @@ from sartor.units import format_duration, format_figure
 
 _LOG_EVERY_S = 10.0
 """Seconds between lines where there is no terminal to redraw."""
+_SHOWN = {"latency_ms": "latency", "params": "params", "peak_memory_bytes": "memory", "model_bytes": "file"}
+"""Costs in the closing table, and what they are called there."""
 
 
 class Progress:
@@ -87,21 +88,21 @@ class Progress:
         done = self._done
         assert done is not None, "a search that returns has said SearchDone"
         console = Console()
-        shown = sorted(
-            {done.chosen.number: done.chosen, **{t.number: t for t in front}}.values(), key=lambda t: t.number
-        )
-        if done.baseline is not None and all(t.number != done.baseline.number for t in shown):
-            shown.append(done.baseline)
-        metrics = [name for name in done.chosen.metrics if name.endswith(self._primary(done))]
-        costs = list(done.chosen.costs)
-        table = Table("", "network", *metrics, *costs, box=None, header_style="bold", pad_edge=False)
-        for trial in shown:
-            mark = "chosen" if trial.number == done.chosen.number else "baseline" if trial is done.baseline else ""
+        primary, costs = done.primary, [name for name in _SHOWN if name in done.chosen.costs]
+        heads = [f"{primary}, validation", f"{primary}, test", *(_SHOWN[name] for name in costs)]
+        table = Table("network", *heads, "", box=None, header_style="bold", pad_edge=False)
+        front_numbers = {trial.number for trial in front}
+        for trial in sorted(done.finals, key=lambda t: t.costs[costs[0]].value if costs else t.number):
+            marks = (
+                ("chosen", trial is done.chosen),
+                ("baseline", trial is done.baseline),
+                ("beaten", trial.number not in front_numbers),
+            )
             table.add_row(
-                mark,
                 str(trial.number),
-                *(f"{trial.metrics[m]:.4f}" if m in trial.metrics else "" for m in metrics),
-                *(format_figure(c, trial.costs[c].value) if c in trial.costs else "" for c in costs),
+                *(f"{trial.metrics[m]:.4f}" if m in trial.metrics else "" for m in (primary, f"test.{primary}")),
+                *(format_figure(name, trial.costs[name].value) for name in costs),
+                ", ".join(text for text, holds in marks if holds),
             )
         console.print(table)
         for label, value in (
@@ -112,7 +113,3 @@ class Progress:
         ):
             if value is not None:
                 console.print(f"{label:8s} {value}", highlight=False, markup=False, soft_wrap=True)
-
-    @staticmethod
-    def _primary(done: SearchDone) -> str:
-        return next(iter(done.chosen.metrics))

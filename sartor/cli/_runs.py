@@ -85,7 +85,8 @@ def show(run: str = "latest", /, *, out: Out = DEFAULT_OUT, trials: bool = False
     info = record.run(run)
     console = Console()
     console.print(
-        f"[bold]{info.id}[/bold]  {info.kind}, {info.state}, started {_when(info.created)}, took {format_duration(info.elapsed_s)}",
+        f"[bold]{info.id}[/bold]  {info.kind}, {info.state}, started {_when(info.created)},"
+        f" took {format_duration(info.elapsed_s)}",
         highlight=False,
     )
     table = Table(box=None, show_header=False, pad_edge=False)

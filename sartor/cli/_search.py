@@ -60,7 +60,8 @@ def _command(spec: TaskSpec, options_type: type[Any]) -> Callable[..., None]:
         strategy
             Search strategy: see sartor strategies.
         halving
-            Successive halving: most architectures get a ninth of the epochs, the best third of each rung three times more.
+            Successive halving: most architectures get a ninth of the epochs, the best third of each rung three times
+            as many.
         epochs
             Length of a full training; by default chosen from the size of the data.
         finalists
@@ -153,7 +154,8 @@ def run(tokens: Sequence[str]) -> None:
         names = ", ".join(specs("tasks"))
         if set(rest) & {"--help", "-h"} or not rest:
             print(
-                f"Usage: sartor search TASK [OPTIONS]\n       sartor search --task module:Class [OPTIONS]\n\nTasks: {names}\n"
+                "Usage: sartor search TASK [OPTIONS]\n       sartor search --task module:Class [OPTIONS]\n\n"
+                f"Tasks: {names}\n"
                 "Options: sartor search TASK --help"
             )
             return

@@ -20,11 +20,11 @@ shared choice's key is its name. Counting, sampling, varying, encoding and print
 from sartor.space._architecture import Architecture
 from sartor.space._nodes import (
     Derived,
+    Factory,
     FloatRange,
     IntRange,
     OneOf,
     Permutation,
-    Recipe,
     Repeat,
     Shared,
     Subset,
@@ -39,7 +39,7 @@ __all__ = [
     "IntRange",
     "OneOf",
     "Permutation",
-    "Recipe",
+    "Factory",
     "Repeat",
     "Shared",
     "Space",

@@ -24,10 +24,10 @@ from sartor.space._nodes import (
     CHOICES,
     NODES,
     Derived,
+    Factory,
     FloatRange,
     OneOf,
     Permutation,
-    Recipe,
     Repeat,
     Shared,
     Subset,
@@ -265,7 +265,7 @@ class _Visitor:
             return self._repeat(value, key, id, when)
         if isinstance(value, Derived):
             return Compute(value.function, tuple(self.visit(argument, key, id, when) for argument in value.arguments))
-        if isinstance(value, Recipe):
+        if isinstance(value, Factory):
             return self._call(value.node, key, id, when, recipe=True)
         if isinstance(value, partial):
             return self._call(value, key, id, when, recipe=False)

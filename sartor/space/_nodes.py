@@ -348,21 +348,21 @@ class Repeat(_Node):
         return f"Repeat({self.node!r}, times={self.times!r})"
 
 
-class Recipe(_Node):
-    """Hands a complete partial over uncalled: ``act=Recipe(partial(nn.LeakyReLU, 0.2))``."""
+class Factory(_Node):
+    """Hands a complete partial over uncalled: ``act=Factory(partial(nn.LeakyReLU, 0.2))``."""
 
     __slots__ = ("node",)
 
     def __init__(self, node: partial[Any]) -> None:
         if not isinstance(node, partial):
-            raise SpaceError(f"Recipe takes a partial, got {node!r}; other values are handed over as they are anyway")
+            raise SpaceError(f"Factory takes a partial, got {node!r}; other values are handed over as they are anyway")
         self.node = node
 
     def __repr__(self) -> str:
-        return f"Recipe({self.node!r})"
+        return f"Factory({self.node!r})"
 
 
-NODES = (OneOf, Subset, Permutation, FloatRange, Repeat, Shared, Derived, Recipe)
+NODES = (OneOf, Subset, Permutation, FloatRange, Repeat, Shared, Derived, Factory)
 CHOICES = (OneOf, Subset, Permutation, FloatRange)
 
 
@@ -370,7 +370,7 @@ def holds_choice(value: object) -> bool:
     """Whether anything in ``value`` is undecided."""
     if isinstance(value, (*CHOICES, Repeat, Shared, Derived)):
         return True
-    if isinstance(value, Recipe):
+    if isinstance(value, Factory):
         return holds_choice(value.node)
     if isinstance(value, partial):
         return any(map(holds_choice, value.args)) or any(map(holds_choice, value.keywords.values()))
@@ -391,7 +391,7 @@ def name_of(function: object) -> str:
 def _label_of(option: object) -> Label:
     if isinstance(option, Shared):
         return option.name
-    if isinstance(option, Recipe):
+    if isinstance(option, Factory):
         return _label_of(option.node)
     if isinstance(option, partial):
         return name_of(option.func).rpartition(".")[2]
@@ -415,7 +415,7 @@ def _fixed_arguments(option: partial[Any]) -> str:
 
 def _refuse_bare_modules(options: Sequence[object]) -> None:
     torch = sys.modules.get("torch")
-    if torch is None or not any(isinstance(option, (partial, Recipe, Repeat, Shared)) for option in options):
+    if torch is None or not any(isinstance(option, (partial, Factory, Repeat, Shared)) for option in options):
         return
     for option in options:
         if isinstance(option, type) and issubclass(option, torch.nn.Module):

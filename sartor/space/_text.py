@@ -15,11 +15,11 @@ from sartor.space._compile import Compiled, Slot
 from sartor.space._domains import Combinations, Domain, Interval, Orders
 from sartor.space._nodes import (
     Derived,
+    Factory,
     FloatRange,
     IntRange,
     OneOf,
     Permutation,
-    Recipe,
     Repeat,
     Shared,
     Subset,
@@ -52,7 +52,7 @@ def describe(value: object) -> Any:
             return {"repeat": describe(value.node), "times": describe(value.times)}
         case Derived():
             return {"derived": name_of(value.function), "from": [describe(argument) for argument in value.arguments]}
-        case Recipe():
+        case Factory():
             return {"recipe": describe(value.node)}
         case partial():
             names = [*argument_names(value), *value.keywords]
@@ -148,7 +148,7 @@ class _Printer:
             case Repeat():
                 self.add(depth, head, f"{self._times(value.times)} times")
                 self.value(value.node, depth + 1, "")
-            case Recipe():
+            case Factory():
                 self.value(value.node, depth, f"{head} (recipe)")
             case partial():
                 self.add(depth, head, f"{name_of(value.func)}")
@@ -213,8 +213,8 @@ def _short(value: object) -> str:
         names = [*(f"{part}" for part in map(_short, value.args))]
         names += [f"{name}={_short(part)}" for name, part in value.keywords.items()]
         return f"{name_of(value.func)}({', '.join(names)})"
-    if isinstance(value, Recipe):
-        return f"Recipe({_short(value.node)})"
+    if isinstance(value, Factory):
+        return f"Factory({_short(value.node)})"
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(_short, value))}]"
     if isinstance(value, dict):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sartor.errors import SpaceError
-from sartor.space import Derived, FloatRange, OneOf, Permutation, Recipe, Repeat, Shared, Space, Subset
+from sartor.space import Derived, FloatRange, OneOf, Permutation, Factory, Repeat, Shared, Space, Subset
 
 
 def net(*parts, **named):
@@ -45,9 +45,9 @@ def test_bare_classes_functions_and_values_are_handed_over_as_they_are():
 
 
 def test_a_recipe_hands_a_complete_partial_over_uncalled():
-    (recipe,), _ = only(partial(net, Recipe(partial(block, 1, 2))))
+    (recipe,), _ = only(partial(net, Factory(partial(block, 1, 2))))
     assert isinstance(recipe, functools.partial) and recipe() == (1, 2, 3)
-    space = Space(partial(net, act=Recipe(partial(block, 1, 2, kernel=OneOf(3, 5)))))
+    space = Space(partial(net, act=Factory(partial(block, 1, 2, kernel=OneOf(3, 5)))))
     assert space.build({"act.kernel": 5})[1]["act"]() == (1, 2, 5)
 
 
@@ -227,7 +227,7 @@ def test_labels_are_distinct_and_say_how_to_label():
         (lambda: Derived(max, 1), "at least one Shared"),
         (lambda: Derived(3, Shared("x", OneOf(1))), "a function first"),
         (lambda: Repeat("x", 1.5), "times is a number"),
-        (lambda: Recipe(3), "takes a partial"),
+        (lambda: Factory(3), "takes a partial"),
         (lambda: Space(partial(net, Repeat("x", OneOf("a", "b")))), "whole numbers"),
         (lambda: Space(partial(net, Repeat("x", -1))), "0 or more"),
     ]:

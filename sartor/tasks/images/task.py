@@ -109,6 +109,7 @@ class Images(Task):
             "calibration_error": Metric(calibration_error, "min"),
         }
         self._splits: Splits | None = None
+        self._training: tuple[nn.Module, Mapping[str, Any] | None, Deployed] | None = None
 
     # --- data
 
@@ -163,8 +164,10 @@ class Images(Task):
     def loss(self, network: nn.Module, batch: Mapping[str, Tensor], step: Step) -> Tensor:
         shift, flip = self.augmentation
         pixels = augment(batch["x"], step.torch, shift, flip)
-        deployed = self.deploy(network, step.architecture)
-        logits = deployed(pixels.float() / EIGHT_BITS)
+        # Making it at every step would be a twentieth of the training of a small network.
+        if self._training is None or self._training[0] is not network or self._training[1] != step.architecture:
+            self._training = (network, step.architecture, self.deploy(network, step.architecture))
+        logits = self._training[2](pixels.float() / EIGHT_BITS)
         return functional.cross_entropy(logits.float(), batch["y"], label_smoothing=step.recipe.label_smoothing)
 
     def deploy(self, network: nn.Module, architecture: Mapping[str, Any] | None) -> Deployed:
