@@ -118,8 +118,8 @@ def _text(goals: Goals, values: Mapping[str, float]) -> str:
 
 def closest_message(goals: Goals, values: Mapping[str, float], architecture: Architecture, num: int) -> str:
     """Says which limits nothing met and what came closest."""
-    return f"none of {num} architectures meets the limits; the closest has {_text(goals, values)}:"
-        f" {architecture.to_json()}"
+    found = f"the closest has {_text(goals, values)}: {architecture.to_json()}"
+    return f"none of {num} architectures meets the limits; {found}"
 
 
 def epochs_within(

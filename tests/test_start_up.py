@@ -36,9 +36,19 @@ def test_what_lists_and_helps_loads_no_torch(code):
 
 def test_listing_runs_loads_no_torch(tmp_path):
     result = run(
-        f"from sartor.runs import Record\nfrom pathlib import Path\nRecord(Path({str(tmp_path)!r})).close()\n"
-        f"import sartor.cli\ntry: sartor.cli.main(['runs', 'list', '--out', {str(tmp_path)!r}])\nexcept SystemExit as e: assert not e.code, e\n"
-        "import sys; assert 'torch' not in sys.modules"
+        f"""
+import sys
+from pathlib import Path
+import sartor.cli
+from sartor.runs import Record
+
+Record(Path({str(tmp_path)!r})).close()
+try:
+    sartor.cli.main(["runs", "list", "--out", {str(tmp_path)!r}])
+except SystemExit as exit:
+    assert not exit.code, exit
+assert "torch" not in sys.modules
+"""
     )
     assert result.returncode == 0, result.stderr
 
