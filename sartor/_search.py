@@ -37,6 +37,9 @@ __all__ = ["export_trial", "load_task", "search"]
 SEARCH_SHARE = 0.65
 """Share of a time budget after which no new trial is asked: the rest is for retraining, testing and export."""
 
+MIN_RUNG_STEPS = 40
+"""Steps of the shortest rung of successive halving: below, most networks are still at chance."""
+
 OnEvent = Callable[[Any], None]
 DEFAULT_STRATEGY = "evolution"
 DEFAULT_DEVICES = ("counts", "cpu")
@@ -84,7 +87,8 @@ def search(
         trials: Number of evaluations of the search, promotions included.
         strategy: Name of a search strategy.
         strategy_options: Keyword arguments of the strategy.
-        halving: Wraps the strategy in asynchronous successive halving over epochs.
+        halving: Wraps the strategy in asynchronous successive halving over epochs: a ninth, a third and all of them
+            (shorter rungs are left out where they would be under 40 steps).
         objectives: Costs to trade against the primary metric; by default the first limited one, else latency.
         epochs: Length of a full training; by default from the size of the data and the budget.
         finalists: How many architectures of the front are retrained from scratch and tested (the baseline besides).
@@ -230,10 +234,14 @@ def _devices_for(goals: Goals, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(kept)
 
 
-def _rungs(epochs: float, halving: bool) -> tuple[Fidelity, ...]:
-    """Returns a ninth, a third and all of the epochs, or all of them alone."""
-    shares = (9.0, 3.0, 1.0) if halving else (1.0,)
-    return tuple(Fidelity(round(epochs / share, 4)) for share in shares)
+def _rungs(job: _Job, epochs: float) -> tuple[Fidelity, ...]:
+    """Returns a ninth, a third and all of the epochs, less the rungs too short to tell networks apart."""
+    from sartor.estimators.training import steps_for
+
+    recipe = job.task.recipe_for(job.task.baseline())
+    rungs = [Fidelity(round(epochs / share, 4)) for share in ((9.0, 3.0) if job.halving else ())]
+    kept = [rung for rung in rungs if steps_for(rung, job.splits.train, recipe) >= MIN_RUNG_STEPS]
+    return (*kept, Fidelity(round(epochs, 4)))
 
 
 def _search(
@@ -313,7 +321,7 @@ def _open_run(
         fidelities = (
             tuple(Fidelity(amount, unit) for amount, unit in run.config["fidelities"])
             if epochs is None
-            else _rungs(epochs, job.halving)
+            else _rungs(job, epochs)
         )
         start = Start([job.space.architecture(dict(value)) for value in run.config["initial"]])
         config = {**job.config(fidelities), "initial": run.config["initial"], "command": run.config["command"]}
@@ -336,7 +344,7 @@ def _open_run(
             )
         length = fitting
     config = {
-        **job.config(_rungs(length, job.halving)),
+        **job.config(_rungs(job, length)),
         "initial": [dict(architecture) for architecture in start.architectures],
         "command": command,
     }

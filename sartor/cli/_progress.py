@@ -89,8 +89,11 @@ class Progress:
         assert done is not None, "a search that returns has said SearchDone"
         console = Console()
         primary, costs = done.primary, [name for name in _SHOWN if name in done.chosen.costs]
-        heads = [f"{primary}, validation", f"{primary}, test", *(_SHOWN[name] for name in costs)]
-        table = Table("network", *heads, "", box=None, header_style="bold", pad_edge=False)
+        heads = ["validation", "test", *(_SHOWN[name] for name in costs)]
+        title = f"{primary} of the retrained networks on validation and test"
+        table = Table(
+            "network", *heads, "", title=title, title_justify="left", box=None, header_style="bold", pad_edge=False
+        )
         front_numbers = {trial.number for trial in front}
         for trial in sorted(done.finals, key=lambda t: t.costs[costs[0]].value if costs else t.number):
             marks = (

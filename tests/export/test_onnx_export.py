@@ -182,3 +182,13 @@ def test_a_missing_package_names_the_extra(tmp_path, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtraError, match=rf'exporting to ONNX needs the package .{package}.*sartor\[onnx\]'):
         export_onnx(network(), INPUTS, tmp_path / "a.onnx", description={})
+
+
+def test_the_codec_whose_batch_cannot_be_dynamic_is_exported_with_a_fixed_one(tmp_path):
+    from tests.odd_tasks.codec import CodecTask
+
+    task = CodecTask()
+    architecture = task.baseline()
+    deployed = task.deploy(task.build(task.space(), architecture), architecture).eval()
+    report = export_onnx(deployed, task.example_inputs(architecture), tmp_path / "codec.onnx", description={})
+    assert report.largest_difference < 1e-4 and (tmp_path / "codec.onnx").exists()
