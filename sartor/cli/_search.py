@@ -138,7 +138,7 @@ def _spec_of(tokens: list[str]) -> tuple[TaskSpec | None, list[str]]:
                 kind = resolve(target)
             except (ImportError, AttributeError) as error:
                 raise InputError(f"--task {target}: {error}; expected module:Class of an importable task") from error
-            spec = TaskSpec(kind.__name__, target, options=f"{kind.__module__}:{kind.Options.__qualname__}")
+            spec = TaskSpec(kind.__name__, target, options=f"{target}.Options")
             return spec, tokens[:i] + tokens[i + width :]
     if tokens and not tokens[0].startswith("-"):
         found = find("tasks", tokens[0])

@@ -11,15 +11,8 @@ from sartor.estimators.training import evaluate, steps_for
 from sartor.pictures import Gallery, Matrix, Table
 from sartor.registry import find
 from sartor.tasks.images import SPEC
-from sartor.tasks.images.task import (
-    Images,
-    accuracy,
-    augment,
-    balanced_accuracy,
-    calibration_error,
-    channel_statistics,
-    cross_entropy,
-)
+from sartor.tasks.images.metrics import accuracy, balanced_accuracy, calibration_error, cross_entropy
+from sartor.tasks.images.task import Images, augment, channel_statistics
 from sartor.testing.tasks import check_listing, check_task
 from sartor.training import Single, fit
 from sartor.trials import Fidelity

@@ -41,7 +41,16 @@ flips and crops, 0.967 for a wide ResNet of 8.9M; people 0.835. Digits, on this 
 neighbour of the pixels.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from sartor.registry import TaskSpec
+
+if TYPE_CHECKING:
+    from sartor.tasks.images.task import Images
+
+__all__ = ["SPEC", "Images"]
 
 SPEC = TaskSpec(
     "images",
@@ -52,3 +61,12 @@ SPEC = TaskSpec(
     options="sartor.tasks.images.options:Options",
     sources=("digits", "fashion-mnist"),
 )
+
+
+def __getattr__(name: str) -> Any:
+    # The task needs torch, listing tasks must not load it.
+    if name != "Images":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from sartor.tasks.images.task import Images
+
+    return Images

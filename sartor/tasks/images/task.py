@@ -17,6 +17,7 @@ from sartor.pictures import Gallery, Matrix, Picture, Table
 from sartor.task import Metric, Predictions, Task
 from sartor.tasks.images._labelled import TEST, TRAIN, VALIDATION
 from sartor.tasks.images.data import Parts, load
+from sartor.tasks.images.metrics import accuracy, balanced_accuracy, calibration_error, confusion, cross_entropy
 from sartor.tasks.images.options import Options
 from sartor.tasks.images.preprocess import EIGHT_BITS
 from sartor.tasks.images.space import hand_designed, make_space
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 PREDICT_BATCH = 512
 NUM_MISTAKES = 48
-NUM_BINS = 15
-"""Bins of the calibration error (Guo et al. 2017)."""
 SHIFT_SHARE = 0.1
 """Largest shift over the side: 1 pixel of 8, 3 of 28 and of 32 (4 of 32 in He et al. 2016)."""
 LONG_TRAINING_IMAGES = 200_000
@@ -83,7 +82,12 @@ class Images(Task):
     """
 
     Options = Options
-    metrics: Mapping[str, Metric]
+    metrics = {
+        "accuracy": Metric(accuracy),
+        "balanced_accuracy": Metric(balanced_accuracy),
+        "cross_entropy": Metric(cross_entropy, "min", "nats"),
+        "calibration_error": Metric(calibration_error, "min"),
+    }
 
     def __init__(self, source: str | None = None, **options: Any) -> None:
         super().__init__(source, **options)
@@ -102,12 +106,6 @@ class Images(Task):
             batch_size=min(128 if len(train) >= 20_000 else 64, max(2, len(train) // 4)),
             label_smoothing=0.05,
         )
-        self.metrics = {
-            "accuracy": Metric(accuracy),
-            "balanced_accuracy": Metric(balanced_accuracy),
-            "cross_entropy": Metric(cross_entropy, "min", "nats"),
-            "calibration_error": Metric(calibration_error, "min"),
-        }
         self._splits: Splits | None = None
         self._training: tuple[nn.Module, Mapping[str, Any] | None, Deployed] | None = None
 
@@ -162,13 +160,18 @@ class Images(Task):
         return shift, kind == "shift-flip" or (kind == "auto" and self.form.channels == 3)
 
     def loss(self, network: nn.Module, batch: Mapping[str, Tensor], step: Step) -> Tensor:
+        logits = self.logits(network, batch, step)
+        return functional.cross_entropy(logits.float(), batch["y"], label_smoothing=step.recipe.label_smoothing)
+
+    def logits(self, network: nn.Module, batch: Mapping[str, Tensor], step: Step) -> Tensor:
+        """Returns what the deployed network says of a batch's augmented images, shape ``(n, classes)``."""
         shift, flip = self.augmentation
         pixels = augment(batch["x"], step.torch, shift, flip)
         # Making it at every step would be a twentieth of the training of a small network.
         if self._training is None or self._training[0] is not network or self._training[1] != step.architecture:
             self._training = (network, step.architecture, self.deploy(network, step.architecture))
-        logits = self._training[2](pixels.float() / EIGHT_BITS)
-        return functional.cross_entropy(logits.float(), batch["y"], label_smoothing=step.recipe.label_smoothing)
+        logits: Tensor = self._training[2](pixels.float() / EIGHT_BITS)
+        return logits
 
     def deploy(self, network: nn.Module, architecture: Mapping[str, Any] | None) -> Deployed:
         """Returns the network with standardisation in front, and scaling when ``data.resolution`` is searched."""
@@ -290,44 +293,3 @@ def augment(pixels: Tensor, generator: torch.Generator, shift: int, flip: bool) 
     padded = functional.pad(pixels, (shift, shift, shift, shift)).permute(0, 2, 3, 1)
     image = torch.arange(n, device=device)[:, None, None]
     return padded[image, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-
-
-# --- metrics
-
-
-def confusion(predictions: Predictions) -> np.ndarray:
-    """Returns counts, int64 of shape ``(classes, classes)``: rows are true classes, columns predicted ones."""
-    probabilities = predictions["probabilities"]
-    num = probabilities.shape[1]
-    flat = predictions["label"] * num + probabilities.argmax(1)
-    return np.bincount(flat, minlength=num * num).reshape(num, num)
-
-
-def accuracy(predictions: Predictions) -> float:
-    """Returns the share of images whose most probable class is theirs."""
-    return float((predictions["probabilities"].argmax(1) == predictions["label"]).mean())
-
-
-def balanced_accuracy(predictions: Predictions) -> float:
-    """Returns the mean recall of the classes that have images."""
-    counts = confusion(predictions)
-    present = counts.sum(1)
-    return float((np.diag(counts)[present > 0] / present[present > 0]).mean())
-
-
-def cross_entropy(predictions: Predictions) -> float:
-    """Returns the mean negative log probability of the true class, in nats."""
-    rows = np.arange(len(predictions["label"]))
-    chosen = predictions["probabilities"][rows, predictions["label"]]
-    # Underflow to 0 would make one image decide; a double's least is 708 nats away.
-    return float(-np.log(np.maximum(chosen, np.finfo(np.float64).tiny)).mean())
-
-
-def calibration_error(predictions: Predictions) -> float:
-    """Returns the expected calibration error, 15 bins of equal width (Guo et al. 2017, arXiv:1706.04599)."""
-    probabilities = predictions["probabilities"]
-    sure = probabilities.max(1)
-    right = probabilities.argmax(1) == predictions["label"]
-    bins = np.minimum(NUM_BINS - 1, np.ceil(sure * NUM_BINS).astype(np.int64) - 1)
-    gap = np.bincount(bins, weights=right - sure, minlength=NUM_BINS)
-    return float(np.abs(gap).sum() / len(sure))
