@@ -19,6 +19,7 @@ from sartor._environment import environment
 from sartor._finish import export_trial, finish_trial
 from sartor._progress import FinalistsChosen, Note, PhaseStarted, SearchDone, SearchProgress
 from sartor._start import Start, closest_message, epochs_within, feasible_start
+from sartor._threads import one_thread
 from sartor.data import Splits
 from sartor.engine import Engine, Problem
 from sartor.errors import BudgetError, InputError, MissingExtraError
@@ -152,7 +153,8 @@ def search(
     started = time.monotonic()
     record = Record(Path(out))
     try:
-        return _search(job, record, budget_s, trials, epochs, resume, command, started)
+        with one_thread():
+            return _search(job, record, budget_s, trials, epochs, resume, command, started)
     finally:
         record.close()
 

@@ -26,9 +26,11 @@ NUM_MEASURED = 4
 """Architectures of least excess whose slow figures (latency) are measured before the limits are called unmeetable."""
 FULL_TRAININGS = 25
 """Full trainings of the baseline that a time budget should hold: about five finalists and a search of twenty."""
+FEWEST_TRAININGS = 6
+"""As many must fit, however short: a finalist, the baseline and a search of four."""
+FEWEST_STEPS = 90
+"""Steps of the shortest full training that is worth a search."""
 NUM_TIMED_STEPS = 12
-MIN_STEPS = 10
-"""Steps of the shortest training that is worth a score."""
 
 
 @dataclass(frozen=True)
@@ -149,20 +151,19 @@ def epochs_within(
     fit(subject, learner, splits.train, recipe, total=NUM_TIMED_STEPS, seed=0, device=device)
     per_step = (time.perf_counter() - began) / NUM_TIMED_STEPS
     steps_an_epoch = steps_for(Fidelity(1.0), splits.train, recipe)
-    full_steps = budget_s * workers / (FULL_TRAININGS * per_step)
-    if full_steps < 9 * MIN_STEPS and not fixed:
-        need = 9 * MIN_STEPS * FULL_TRAININGS * per_step / workers
-        raise BudgetError(
-            f"a budget of {format_duration(budget_s)} is too small: one step of the baseline takes"
-            f" {per_step * 1e3:.1f} ms, so a search needs about {format_duration(need)}"
-        )
     if fixed:
-        one = longest / 9 * steps_an_epoch * per_step
-        if one + longest * steps_an_epoch * per_step > budget_s:
-            need = (longest + longest / 9) * steps_an_epoch * per_step
-            raise BudgetError(
-                f"a budget of {format_duration(budget_s)} is too small for one trial and its retraining at {longest:g} "
-                f"epochs: about {format_duration(need)} are needed"
-            )
+        if (longest + longest / 9) * steps_an_epoch * per_step > budget_s:
+            raise _too_small(budget_s, per_step, (longest + longest / 9) * steps_an_epoch * per_step)
         return longest
+    steps = budget_s * workers / per_step
+    if steps < FEWEST_TRAININGS * FEWEST_STEPS:
+        raise _too_small(budget_s, per_step, FEWEST_TRAININGS * FEWEST_STEPS * per_step / workers)
+    full_steps = max(FEWEST_STEPS, steps / FULL_TRAININGS)
     return float(f"{min(longest, full_steps / steps_an_epoch):.3g}")
+
+
+def _too_small(budget_s: float, per_step: float, needed_s: float) -> BudgetError:
+    return BudgetError(
+        f"a budget of {format_duration(budget_s)} is too small: one step of the baseline takes {per_step * 1e3:.1f} ms,"
+        f" so one trial and its retraining need about {format_duration(needed_s)}"
+    )

@@ -21,8 +21,8 @@ def _task_options(spec: TaskSpec) -> type[Any]:
 
 
 def _command(spec: TaskSpec, options_type: type[Any]) -> Callable[..., None]:
-    own = Group.create_ordered(f"Options of {spec.name}")
     kept = Group.create_ordered("Search")
+    own = Group.create_ordered(f"Options of {spec.name}")
 
     def search(
         *,

@@ -11,14 +11,15 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
 from typing import IO, Protocol
 
 import sartor
+from sartor._threads import one_thread
 from sartor.engine._job import Job, Message, run_job
 from sartor.engine._problem import OpenedProblem, Problem
 from sartor.errors import InputError, SartorError
@@ -224,21 +225,6 @@ class _Escape(BaseException):
         self.error = error
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Holds torch to one thread, as in a worker: sums over several threads differ in their last bits."""
-    torch = sys.modules.get("torch")
-    if torch is None:
-        yield
-        return
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 class InProcess:
     """Runs one job after the other in this process: no isolation, but breakpoints, notebooks and no start-up.
 
@@ -270,7 +256,7 @@ class InProcess:
                 raise _Escape(error) from error
 
         try:
-            with _one_thread():
+            with one_thread():
                 send(run_job(self._problem, self._jobs.popleft(), self._folder, send))
         except _Escape as escape:
             raise escape.error from None

@@ -22,7 +22,9 @@ Over = Literal["choices", "architectures"]
 NUM_TRIES = 24
 """Variations of one architecture made before it is given up as surrounded by known ones."""
 NUM_MADE = 12
-"""Architectures made of which one is drawn by its chance to meet the limits."""
+"""Variations made of which one is drawn by its chance to meet the limits."""
+NUM_RANDOM = 48
+"""The same for random architectures, of which far fewer do."""
 NUM_DRAWS = 64
 """Uniform draws, all known, after which the space is so nearly exhausted that the rest is enumerated."""
 
@@ -94,7 +96,7 @@ class Fresh:
             return None
         if over == "choices":
             for _ in range(NUM_TRIES):
-                if self.take(architecture := self.likely(partial(space.sample_choices, rng))):
+                if self.take(architecture := self.likely(partial(space.sample_choices, rng), NUM_RANDOM)):
                     return architecture
         for _ in range(NUM_DRAWS):
             if self.take(architecture := space.sample(rng)):
@@ -118,11 +120,11 @@ class Fresh:
                 return architecture
         return self.drawn()
 
-    def likely(self, make: Callable[[], Architecture]) -> Architecture:
-        """Returns one of what ``make`` makes, drawn by its chance."""
+    def likely(self, make: Callable[[], Architecture], num: int = NUM_MADE) -> Architecture:
+        """Returns one of ``num`` that ``make`` makes, drawn by its chance."""
         if self.log_chance is None:
             return make()
-        made = [make() for _ in range(NUM_MADE)]
+        made = [make() for _ in range(num)]
         log_chance = self.log_chance(made)
         chance = np.exp(log_chance - log_chance.max())
         return made[int(self.rng.choice(len(made), p=chance / chance.sum()))]
