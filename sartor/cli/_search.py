@@ -107,7 +107,7 @@ def _command(spec: TaskSpec, options_type: type[Any]) -> Callable[..., None]:
                     command=shlex.join(started_by),
                 )
         except KeyboardInterrupt as interrupt:
-            reason = str(interrupt) or "interrupted before the search began"
+            reason = str(interrupt) or "interrupted; all that was finished is recorded"
             raise KeyboardInterrupt(f"{reason}\ngo on with: {shlex.join([*started_by, '--resume'])}") from None
         progress.finish(front)
 

@@ -8,7 +8,8 @@
 | ``nsga2`` | NSGA-II (Deb et al. 2002) | several objectives, many trials |
 | ``bayesian`` | Gaussian processes, Thompson sampling (Paria et al. 2020) | few, costly trainings under limits |
 | ``asha`` | asynchronous successive halving (Li et al. 2020) around any of these | whenever trainings can be short |
-| ``listed`` | proposals that are given | training a fixed list |
+
+`listed.Listed` proposes what it is given (retraining finalists) and so has no name.
 
 Every strategy is ``Class(space, goals, fidelities, *, seed=0, initial=(), **own)``. Results may come late and in any
 order. Infeasible and failed trials are told too. A strategy proposes no architecture twice at one fidelity and, when

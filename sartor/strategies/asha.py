@@ -65,7 +65,7 @@ class Asha:
         eta: int = 3,
     ) -> None:
         check_at_least("eta", eta, 2)
-        if sampler in ("asha", "listed"):
+        if sampler == "asha":
             raise InputError(f"asha needs a strategy that proposes new architectures, not {sampler!r}: e.g. evolution")
         self._space, self._goals, self._fidelities, self._eta = space, goals, ascending(fidelities), eta
         kind = find("strategies", sampler).load()

@@ -6,11 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sartor.errors import RecordError
-from sartor.registry import Spec
 from sartor.trials import Proposal, Trial
-
-SPEC = Spec("listed", "sartor.strategies.listed:Listed", "the proposals given, in order (for retraining finalists)")
-
 
 class Listed:
     """Proposes what it was given, in order.

@@ -13,7 +13,7 @@ from sartor.runs import Record
 from sartor.trials import Fidelity
 from tests.engine.light import Light
 
-NAMES = [name for name in specs("strategies") if name != "listed"]
+NAMES = list(specs("strategies"))
 RUNGS = (Fidelity(1), Fidelity(3), Fidelity(9))
 GOALS = Goals((Objective("score", "max"), Objective("params", "min")), (Limit("params", 3_000),))
 
