@@ -21,7 +21,7 @@ test: $(VENV)/.ready
 	$(BIN)/python -m pytest
 
 check: $(VENV)/.ready
-	$(BIN)/ruff check sartor tests benchmarks
+	$(BIN)/ruff check sartor tests benchmarks docs
 	$(BIN)/mypy
 
 clean:

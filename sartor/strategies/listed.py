@@ -8,6 +8,7 @@ from typing import Any
 from sartor.errors import RecordError
 from sartor.trials import Proposal, Trial
 
+
 class Listed:
     """Proposes what it was given, in order.
 
