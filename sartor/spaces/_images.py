@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sartor.errors import InputError
-from sartor.space import OneOf, Shared
+from sartor.space import OneOf, Repeat, Shared, Space
 
 FINAL_SIDE = 4
 """Places a side that the last feature map has, about: fewer starve the last stage, more only cost time."""
@@ -55,3 +57,41 @@ def middle(values: tuple[int, ...]) -> int:
 def shared(name: str, *options: object) -> Any:
     """Returns one choice under that name; typed as what is chosen, for ``partial`` is checked against that."""
     return Shared(name, OneOf(*options))
+
+
+def chain(
+    channels: int,
+    classes: int,
+    image_size: int | tuple[int, int],
+    *,
+    depths: Sequence[int],
+    stem_widths: Sequence[int],
+    stage_widths: Sequence[Sequence[int]],
+    block: Callable[[str, Sequence[int]], Any],
+) -> Space:
+    """Returns the space of chains: a stem, stages whose depth is chosen, a head that gives logits.
+
+    Args:
+        channels: Of the image.
+        classes: Number of logits.
+        image_size: Side, or ``(height, width)``.
+        depths: Blocks of a stage.
+        stem_widths: Channels of the stem.
+        stage_widths: Channels of each stage; as many as the size needs are used.
+        block: Gives the repeated block of a stage for its name and its widths.
+
+    Raises:
+        InputError: too few ``stage_widths`` for the size.
+    """
+    from sartor.nets import Chain, ClassifierHead, ConvBnAct, Stage
+
+    plan = layout(image_size)
+    if len(stage_widths) < len(plan.stages):
+        raise InputError(f"images of {image_size} pixels need {len(plan.stages)} stages, got widths of {stage_widths}")
+    stem_stride = shared("stem.stride", *plan.stem) if len(plan.stem) > 1 else plan.stem[0]
+    blocks: list[Any] = [partial(ConvBnAct, out_channels=shared("stem.width", *stem_widths), stride=stem_stride)]
+    for number, (stride, widths) in enumerate(zip(plan.stages, stage_widths, strict=False), 1):
+        name = f"stage{number}"
+        repeated: Any = Repeat(block(name, widths), times=shared(f"{name}.depth", *depths))
+        blocks.append(partial(Stage, blocks=repeated, stride=stride))
+    return Space(partial(Chain, channels, blocks=blocks, head=partial(ClassifierHead, classes=classes)))

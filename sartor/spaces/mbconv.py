@@ -17,10 +17,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from sartor.errors import InputError
 from sartor.registry import Spec
-from sartor.space import Architecture, Repeat, Space
-from sartor.spaces._images import layout, middle, shared
+from sartor.space import Architecture, Space
+from sartor.spaces._images import chain, middle, shared
 
 SPEC = Spec(
     "mbconv",
@@ -59,28 +58,20 @@ def mbconv(
     Raises:
         InputError: too few ``stage_widths`` for the size.
     """
-    from sartor.nets import Chain, ClassifierHead, ConvBnAct, MBConv, Stage
+    from sartor.nets import MBConv
 
-    plan = layout(image_size)
-    if len(stage_widths) < len(plan.stages):
-        raise InputError(f"images of {image_size} pixels need {len(plan.stages)} stages, got widths of {stage_widths}")
-    stem_stride = shared("stem.stride", *plan.stem) if len(plan.stem) > 1 else plan.stem[0]
-    blocks: list[Any] = [
-        partial(ConvBnAct, out_channels=shared("stem.width", *stem_widths), stride=stem_stride)
-    ]
-    for number, (stride, widths) in enumerate(zip(plan.stages, stage_widths, strict=False), 1):
-        name = f"stage{number}"
-        block = partial(
+    def block(name: str, widths: Sequence[int]) -> Any:
+        return partial(
             MBConv,
             out_channels=shared(f"{name}.width", *widths),
             kernel=shared(f"{name}.kernel", *kernels),
             expand=shared(f"{name}.expand", *expansions),
             squeeze_excite=shared(f"{name}.squeeze_excite", False, True),
         )
-        depth = shared(f"{name}.depth", *depths)
-        repeated: Any = Repeat(block, times=depth)
-        blocks.append(partial(Stage, blocks=repeated, stride=stride))
-    return Space(partial(Chain, channels, blocks=blocks, head=partial(ClassifierHead, classes=classes)))
+
+    return chain(
+        channels, classes, image_size, depths=depths, stem_widths=stem_widths, stage_widths=stage_widths, block=block
+    )
 
 
 def hand_designed(space: Space) -> Architecture:

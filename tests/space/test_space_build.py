@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sartor.errors import SpaceError
-from sartor.space import Derived, FloatRange, OneOf, Permutation, Factory, Repeat, Shared, Space, Subset
+from sartor.space import Derived, Factory, FloatRange, OneOf, Permutation, Repeat, Shared, Space, Subset
 
 
 def net(*parts, **named):
