@@ -3,8 +3,8 @@
 **Protocol.** The deployed network is exported with fixed shapes, batch size 1, and run by ONNX Runtime on one thread
 (intra and inter 1, sequential, all graph optimisations). After a warm-up, single runs are timed in short blocks;
 ``latency_ms`` is the 10th percentile of the runs in the fastest quarter of the blocks: what the machine does when
-nothing is in the way. Others only ever slow a run, so larger percentiles measure the neighbours: with one busy core
-beside it the 10th percentile of all runs was up to 36% high, this one within 8%.
+nothing is in the way. Others only ever slow a run, so larger percentiles measure the neighbours: on a loaded machine
+the 10th percentile of all runs was up to 36% high in one set of sessions, this one within 8% in another.
 
 **Interference.** A measurement holds the user's exclusive lock on the machine; loops that call ``give_way`` at each
 step hold still meanwhile. It counts as quiet when other processes kept less than 0.1 cores busy, the
@@ -16,7 +16,8 @@ real core are steadily 1.4 times slower while both work, which no look at one's 
 
 **Error.** ``QUIET_ERROR`` and ``BUSY_ERROR`` bound how far sessions were off the fastest one on the machine it was
 developed on (2 virtual cores of an AMD EPYC 7003, networks of 0.1 to 1 ms), rounded up. Quiet sessions agreed within
-1%, but only a handful could be had. With 1.0 to 1.5 cores taken by others, 16 sessions were within 1% (0.15 ms) and 8%
+1.5%, but only a handful could be had. On that machine, a guest among others, the whole processor was seen to run 1.5
+times slower for minutes without a sign that a guest can read; no error stated here covers that. With 1.0 to 1.5 cores taken by others, 16 sessions were within 1% (0.15 ms) and 8%
 (0.95 ms); with both cores taken throughout, ten processes waiting for them, sessions were off by up to 46% (0.25 ms).
 
 **Exporters.** The TorchScript exporter is used because it is fast (0.1 s against 3 s a network); ONNX Runtime runs what
