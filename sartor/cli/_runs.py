@@ -17,6 +17,8 @@ from sartor.units import format_duration, format_figure
 
 Out = Annotated[Path, Parameter(name=["--out", "-o"], help="Folder of results that holds the record.")]
 DEFAULT_OUT = Path("sartor-out")
+_LONG = ("space_text", "describe", "initial", "architectures")
+"""Entries of a configuration that a terminal is too small for; the report has them."""
 
 runs = App(name="runs", help="List, show and compare recorded runs.")
 
@@ -37,6 +39,15 @@ def front_of(record: Record, run_id: str) -> tuple[RunInfo, Front]:
     trials = [t for child in finals for t in record.trials(child.id) if t.state == "complete"]
     source = finals[-1] if trials else run
     return source, Front(trials or record.trials(run.id), goals_of(run))
+
+
+def _plain(value: object) -> str:
+    """Returns a value of a configuration as a person writes it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={_plain(each)}" for key, each in value.items() if each not in (None, {}))
+    if isinstance(value, list):
+        return ", ".join(" ".join(map(_plain, each)) if isinstance(each, list) else _plain(each) for each in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _when(seconds: float) -> str:
@@ -91,13 +102,12 @@ def show(run: str = "latest", /, *, out: Out = DEFAULT_OUT, trials: bool = False
     )
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in info.config.items():
-        if name not in ("space_text", "describe"):
-            table.add_row(name, str(value))
+        if name not in _LONG:
+            table.add_row(name, _plain(value))
     for name, value in info.environment.items():
-        table.add_row(f"environment.{name}", str(value))
-    if info.result:
-        for name, value in info.result.items():
-            table.add_row(f"result.{name}", str(value))
+        table.add_row(f"environment.{name}", _plain(value))
+    for name, value in (info.result or {}).items():
+        table.add_row(f"result.{name}", _plain(value))
     console.print(table)
     found = record.trials(info.id)
     counts = {state: sum(t.state == state for t in found) for state in ("complete", "infeasible", "failed", "running")}
@@ -132,8 +142,8 @@ def compare(first: str, second: str, /, *more: str, out: Out = DEFAULT_OUT) -> N
     console = Console()
     table = Table("", *(info.id for info in infos), box=None, header_style="bold", pad_edge=False)
     for name in dict.fromkeys(key for info in infos for key in info.config):
-        values = [str(info.config.get(name, "")) for info in infos]
-        if len(set(values)) > 1 and name not in ("space_text", "describe"):
+        values = [_plain(info.config.get(name, "")) for info in infos]
+        if len(set(values)) > 1 and name not in _LONG:
             table.add_row(name, *values)
     fronts = [front_of(record, info.id)[1] for info in infos]
     table.add_row("took", *(format_duration(info.elapsed_s) for info in infos))
