@@ -26,7 +26,12 @@ class Note:
 
 @dataclass(frozen=True)
 class SearchProgress:
-    """The state of a run after an event of its engine."""
+    """The state of a run after an event of its engine.
+
+    Attributes:
+        best: The objectives of the best trial within the limits, by the primary one.
+        running: What was heard of last.
+    """
 
     run: str
     finished: int

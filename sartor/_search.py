@@ -21,7 +21,7 @@ from sartor._progress import FinalistsChosen, Note, PhaseStarted, SearchDone, Se
 from sartor._start import Start, closest_message, epochs_within, feasible_start
 from sartor._threads import one_thread
 from sartor.data import Splits
-from sartor.engine import Engine, Problem
+from sartor.engine import Engine, Problem, Progress
 from sartor.errors import BudgetError, InputError, MissingExtraError
 from sartor.front import Front
 from sartor.goals import Goals, Limit, default_goals
@@ -113,6 +113,7 @@ def search(
         BudgetError: the budget allows no trial, or nothing meets the limits (the closest found is named).
         RecordError: the record cannot be used or the configuration changed on resume.
     """
+    started = time.monotonic()
     say: OnEvent = on_event or (lambda event: None)
     if isinstance(task, str):
         task_name, task = task_name or task, load_task(task)
@@ -150,13 +151,19 @@ def search(
         strategy_version=strategy_spec.version,
         say=say,
     )
-    started = time.monotonic()
-    record = Record(Path(out))
-    try:
-        with one_thread():
-            return _search(job, record, budget_s, trials, epochs, resume, command, started)
-    finally:
-        record.close()
+    folder = Path(out)
+    with one_thread():
+        if not resume:
+            start, fidelities = _plan(job, budget_s, epochs)
+            with Record(folder) as record:
+                run = _begin(job, record, start, fidelities, command)
+                return _search(job, record, *run, budget_s, trials, started)
+        if not (folder / "record.sqlite").exists():
+            raise _nothing_to_resume(job, folder)
+        with Record(folder) as record:
+            run = _reopen(job, record, epochs)
+            job.say(Note(f"going on with {run[0].id}"))
+            return _search(job, record, *run, budget_s, trials, started)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -249,25 +256,17 @@ def _rungs(job: _Job, epochs: float) -> tuple[Fidelity, ...]:
 def _search(
     job: _Job,
     record: Record,
+    run: RunInfo,
+    start: Start,
     budget_s: float | None,
     trials: int | None,
-    epochs: float | None,
-    resume: bool,
-    command: str | None,
     started: float,
 ) -> Front:
-    run, start = _open_run(job, record, budget_s, epochs, resume, command)
-    for note in job.splits.notes:
-        job.say(Note(note))
     fidelities = tuple(Fidelity(amount, unit) for amount, unit in run.config["fidelities"])
     # What an interrupted search has already spent counts.
     deadline = None if budget_s is None else started + budget_s * SEARCH_SHARE - run.elapsed_s
     ends = None if budget_s is None else started + budget_s - run.elapsed_s
-    job.say(
-        PhaseStarted(
-            run.id, f"{'going on with' if resume else 'searching'} {_count(job.space)} architectures by {job.strategy}"
-        )
-    )
+    job.say(PhaseStarted(run.id, f"searching {_count(job.space)} architectures by {job.strategy}"))
     problem = job.problem(fidelities, final=False)
     engine = Engine(record, problem, workers=job.workers, slots=job.slots)
     found = engine.run(
@@ -309,28 +308,10 @@ def _strategy(job: _Job, fidelities: tuple[Fidelity, ...], initial: Sequence[Arc
     return kind(job.space, job.goals, fidelities, seed=job.seed, initial=initial, **job.strategy_options)
 
 
-def _open_run(
-    job: _Job, record: Record, budget_s: float | None, epochs: float | None, resume: bool, command: str | None
-) -> tuple[RunInfo, Start]:
-    """Starts a new run or reopens the latest search of this task; nothing is written before all is known to be good."""
-    if resume:
-        searches = [run for run in record.runs() if run.kind == "search" and run.config.get("task_name") == job.name]
-        if not searches:
-            raise InputError(
-                f"nothing to resume: {record.out} has no search of {job.name}; leave --resume out to start one"
-            )
-        run = searches[-1]
-        fidelities = (
-            tuple(Fidelity(amount, unit) for amount, unit in run.config["fidelities"])
-            if epochs is None
-            else _rungs(job, epochs)
-        )
-        start = Start([job.space.architecture(dict(value)) for value in run.config["initial"]])
-        config = {**job.config(fidelities), "initial": run.config["initial"], "command": run.config["command"]}
-        return record.resume_run(run.id, config), start
-    start = feasible_start(
-        job.task, job.space, job.goals, [find("devices", name).load()() for name in job.devices], job.seed
-    )
+def _plan(job: _Job, budget_s: float | None, epochs: float | None) -> tuple[Start, tuple[Fidelity, ...]]:
+    """Returns what a new search asks first and its fidelities; raises before anything is written."""
+    devices = [find("devices", name).load()() for name in job.devices]
+    start = feasible_start(job.task, job.space, job.goals, devices, job.seed)
     length = epochs if epochs is not None else getattr(job.task, "epochs", job.task.default_epochs)
     if not (math.isfinite(length) and length > 0):
         raise InputError(f"expected a number of epochs above 0, got {length}")
@@ -339,21 +320,43 @@ def _open_run(
             job.task, job.space, job.splits, budget_s, max(1, job.workers), job.device, length, fixed=epochs is not None
         )
         if fitting < length:
-            job.say(
-                Note(
-                    f"a full training is {fitting:.3g} epochs instead of {length:g}, so that the search fits the budget"
-                )
-            )
+            text = f"a full training is {fitting:.3g} epochs instead of {length:g}, so that the search fits the budget"
+            start = dataclasses.replace(start, notes=(*start.notes, text))
         length = fitting
+    return start, _rungs(job, length)
+
+
+def _begin(
+    job: _Job, record: Record, start: Start, fidelities: Sequence[Fidelity], command: str | None
+) -> tuple[RunInfo, Start]:
+    """Starts a new run."""
     config = {
-        **job.config(_rungs(job, length)),
+        **job.config(fidelities),
         "initial": [dict(architecture) for architecture in start.architectures],
         "command": command,
     }
     run = record.create_run("search", job.name, config, seed=job.seed, environment=environment())
     for text in (*job.splits.notes, *start.notes):
         record.log(run.id, "note", text)
+        job.say(Note(text))
     return run, start
+
+
+def _reopen(job: _Job, record: Record, epochs: float | None) -> tuple[RunInfo, Start]:
+    """Reopens the latest search of this task."""
+    searches = [run for run in record.runs() if run.kind == "search" and run.config.get("task_name") == job.name]
+    if not searches:
+        raise _nothing_to_resume(job, record.out)
+    run = searches[-1]
+    recorded = tuple(Fidelity(amount, unit) for amount, unit in run.config["fidelities"])
+    fidelities = recorded if epochs is None else _rungs(job, epochs)
+    start = Start([job.space.architecture(dict(value)) for value in run.config["initial"]])
+    config = {**job.config(fidelities), "initial": run.config["initial"], "command": run.config["command"]}
+    return record.resume_run(run.id, config), start
+
+
+def _nothing_to_resume(job: _Job, out: Path) -> InputError:
+    return InputError(f"nothing to resume: {out} has no search of {job.name}; leave --resume out to start one")
 
 
 class _Watch:
@@ -368,6 +371,8 @@ class _Watch:
 
     def __call__(self, event: Any) -> None:
         trial = getattr(event, "trial", None)
+        if isinstance(event, Progress):
+            self._running = f"trial {event.trial.number} at step {event.step}"
         if isinstance(trial, Trial) and trial.state in self._counts:
             self._counts[trial.state] += 1
             primary = self._job.goals.primary

@@ -16,9 +16,10 @@ real core are steadily 1.4 times slower while both work, which no look at one's 
 
 **Error.** ``QUIET_ERROR`` and ``BUSY_ERROR`` bound how far sessions were off the fastest one on the machine it was
 developed on (2 virtual cores of an AMD EPYC 7003, networks of 0.1 to 1 ms), rounded up. Quiet sessions agreed within
-1.5%, but only a handful could be had. On that machine, a guest among others, the whole processor was seen to run 1.5
-times slower for minutes without a sign that a guest can read; no error stated here covers that. With 1.0 to 1.5 cores taken by others, 16 sessions were within 1% (0.15 ms) and 8%
-(0.95 ms); with both cores taken throughout, ten processes waiting for them, sessions were off by up to 46% (0.25 ms).
+1.5%, but only a handful could be had. With 1.0 to 1.5 cores taken by others, 16 sessions were within 1% (0.15 ms) and
+8% (0.95 ms); with both cores taken throughout, ten processes waiting for them, sessions were off by up to 46% (0.25
+ms). On that machine, a guest among others, the whole processor was also seen to run 1.5 times slower for minutes
+without a sign that a guest can read; no error stated here covers that.
 
 **Exporters.** The TorchScript exporter is used because it is fast (0.1 s against 3 s a network); ONNX Runtime runs what
 the modern one makes as fast (ratios of 0.99 to 1.02), since both are fused to the same operators.
