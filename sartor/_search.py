@@ -42,7 +42,7 @@ MIN_RUNG_STEPS = 40
 """Steps of the shortest rung of successive halving: below, most networks are still at chance."""
 
 OnEvent = Callable[[Any], None]
-DEFAULT_STRATEGY = "evolution"
+DEFAULT_STRATEGY = "bayesian"
 DEFAULT_DEVICES = ("counts", "cpu")
 
 

@@ -4,9 +4,9 @@
 |---|---|---|
 | ``random`` | uniform sampling | the baseline that a strategy must beat |
 | ``local-search`` | hill climbing with restarts (White et al. 2021) | small spaces, one objective |
-| ``evolution`` | regularised (aging) evolution (Real et al. 2019) | the default |
+| ``evolution`` | regularised (aging) evolution (Real et al. 2019) | many cheap evaluations |
 | ``nsga2`` | NSGA-II (Deb et al. 2002) | several objectives, many trials |
-| ``bayesian`` | Gaussian processes, Thompson sampling (Paria et al. 2020) | few, costly trainings under limits |
+| ``bayesian`` | Gaussian processes, Thompson sampling (Paria et al. 2020) | few, costly trainings under limits: the default |
 | ``asha`` | asynchronous successive halving (Li et al. 2020) around any of these | whenever trainings can be short |
 
 `listed.Listed` proposes what it is given (retraining finalists) and so has no name.
