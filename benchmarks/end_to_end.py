@@ -241,8 +241,9 @@ def run_strategy(run: Run, strategy: Strategy) -> None:
 def run_sartor(run: Run) -> None:
     bench = run.bench
     halving = find("strategies", "asha").load()
+    sampler = bench.setting.strategy
     strategy = halving(
-        bench.space, bench.goals, bench.fidelities, seed=run.seed, sampler=bench.setting.strategy, initial=[bench.baseline]
+        bench.space, bench.goals, bench.fidelities, seed=run.seed, sampler=sampler, initial=[bench.baseline]
     )
     run_strategy(run, strategy)
 
@@ -484,7 +485,7 @@ def _source() -> tuple[str, int]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="two seeds of a few CPU-seconds: shows that all of it works")
+    parser.add_argument("--quick", action="store_true", help="two seeds, a few CPU-seconds: shows that it works")
     parser.add_argument("--seeds", type=int, help="how many (5; 2 when quick)")
     parser.add_argument("--cpu-seconds", type=float, help="of a run (90; 5 when quick)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at the same time (one a core)")

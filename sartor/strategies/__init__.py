@@ -6,7 +6,7 @@
 | ``local-search`` | hill climbing with restarts (White et al. 2021) | small spaces, one objective |
 | ``evolution`` | regularised (aging) evolution (Real et al. 2019) | many cheap evaluations |
 | ``nsga2`` | NSGA-II (Deb et al. 2002) | several objectives, many trials |
-| ``bayesian`` | Gaussian processes, Thompson sampling (Paria et al. 2020) | few, costly trainings under limits: the default |
+| ``bayesian`` | Gaussian processes, Thompson sampling (Paria et al. 2020) | few, costly trainings: the default |
 | ``asha`` | asynchronous successive halving (Li et al. 2020) around any of these | whenever trainings can be short |
 
 `listed.Listed` proposes what it is given (retraining finalists) and so has no name.
