@@ -3,9 +3,10 @@
     python benchmarks/end_to_end.py            # says beforehand how long it takes: about 25 minutes on 2 cores
     python benchmarks/end_to_end.py --quick    # within a minute: digits, two seeds, a few CPU-seconds; decides nothing
 
-**The task.** Fashion-MNIST scaled to 14 pixels, so that the CPU-seconds hold dozens of trainings (10,000 training and
-2,000 validation images; the handwritten digits where it is not installed), the default ``mbconv`` space. Wanted:
-accuracy against latency on this processor, with a limit of 1.5 times the latency of the hand-designed network.
+**The task.** Fashion-MNIST scaled to 14 pixels, so that the CPU-seconds hold some twenty trainings, most of them short
+(10,000 training and 2,000 validation images; the handwritten digits where it is not installed), the default ``mbconv``
+space. Wanted: accuracy against latency on this processor, with a limit of 1.5 times the latency of the hand-designed
+network.
 
 **What is the same for all.** Every method starts from the hand-designed network and calls the same functions:
 ``CpuLatency`` (each architecture is measured once; all methods see that figure and are charged the CPU-seconds that it
