@@ -63,3 +63,10 @@ def test_every_public_name_is_there():
 
     for name in sartor.__all__:
         assert getattr(sartor, name) is not None
+
+
+def test_every_conformance_suite_is_there():
+    import sartor.testing
+
+    for name in sartor.testing.__all__:
+        assert callable(getattr(sartor.testing, name))
