@@ -1,6 +1,6 @@
 """Sartor against Optuna 5 and random search: the same space, trainer, measurements and CPU-seconds.
 
-    python benchmarks/end_to_end.py            # says beforehand how long it takes: about 25 minutes on 2 cores
+    python benchmarks/end_to_end.py            # says beforehand how long it takes: about 17 minutes on 2 cores
     python benchmarks/end_to_end.py --quick    # within a minute: digits, two seeds, a few CPU-seconds; decides nothing
 
 **The task.** Fashion-MNIST scaled to 14 pixels, so that the CPU-seconds hold some twenty trainings, most of them short
@@ -10,7 +10,7 @@ network.
 
 **What is the same for all.** Every method starts from the hand-designed network and calls the same functions:
 ``CpuLatency`` (each architecture is measured once; all methods see that figure and are charged the CPU-seconds that it
-took) and ``Training`` to 40, 120 and 360 steps of 64 images, going on from the shorter training. A method's own
+took) and ``Training`` to 60 and 180 steps of 64 images, going on from the shorter training. A method's own
 computing is charged too. What is unfinished when the CPU-seconds are used up does not count. An architecture beyond the
 limit is never trained; each method is told.
 
@@ -94,7 +94,7 @@ class Setting:
     source: str
     size: int
     cpu_s: float
-    steps: tuple[float, ...] = (40, 120, 360)
+    steps: tuple[float, ...] = (60, 180)
     num_train: int = 10_000
     num_validation: int = 2_000
     num_test: int = 10_000
@@ -501,7 +501,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="two seeds, a few CPU-seconds: shows that it works")
     parser.add_argument("--seeds", type=int, help="how many (5; 2 when quick)")
-    parser.add_argument("--cpu-seconds", type=float, help="of a run (90; 5 when quick)")
+    parser.add_argument("--cpu-seconds", type=float, help="of a run (60; 5 when quick)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at the same time (one a core)")
     parser.add_argument("--strategy", default=DEFAULT_STRATEGY, help="Sartor's, within successive halving")
     parser.add_argument("--methods", nargs="+", choices=METHODS, help="sartor is always run")
@@ -509,11 +509,11 @@ def main() -> int:
     quick = arguments.quick
     methods = list(dict.fromkeys(["sartor", *(arguments.methods or (QUICK_METHODS if quick else METHODS))]))
     seeds = range(arguments.seeds or (2 if quick else 5))
-    cpu_s = arguments.cpu_seconds or (5.0 if quick else 90.0)
+    cpu_s = arguments.cpu_seconds or (5.0 if quick else 60.0)
     source, size = ("digits", 8) if quick else _source()
     setting = Setting(source, size, cpu_s, strategy=arguments.strategy)
     if quick:
-        setting = dataclasses.replace(setting, steps=(20, 60, 180), num_blocks=4, max_attempts=1)
+        setting = dataclasses.replace(setting, steps=(20, 60), num_blocks=4, max_attempts=1)
     jobs = [(method, seed) for seed in seeds for method in methods]
     minutes = len(jobs) * cpu_s * 1.15 / arguments.jobs / 60
     for name, value in environment().items():
