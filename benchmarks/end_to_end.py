@@ -66,7 +66,56 @@ from sartor.space import Architecture, Space
 from sartor.trials import Fidelity, Figure, Proposal, Trial, derive_seed
 
 RESULTS = """
-(not yet measured)
+25 November 2026, AMD EPYC, 2 virtual cores, torch 2.13.0+cpu, Optuna 5.0.0, bayesian within successive halving, 60
+CPU-seconds a run, five seeds, limit 0.0911 ms, nothing else running:
+
+method                 seed  hypervolume  best accuracy  trials by fidelity  beyond the limit  CPU-s
+sartor                    0       0.2907         0.7682                 6/5                 9     53
+sartor                    1       0.4818         0.7682                10/5                 6     48
+sartor                    2       0.2920         0.7738                 7/5                 6     52
+sartor                    3       0.4342         0.7732                 9/5                 8     50
+sartor                    4       0.4958         0.7646                 9/5                 8     48
+random                    0       0.2494         0.7765                 0/5                21     60
+random                    1       0.4902         0.7693                 0/6                13     62
+random                    2       0.2826         0.7825                 0/6                13     67
+random                    3       0.3381         0.7732                 0/5                22     60
+random                    4       0.2481         0.7843                 0/5                13     60
+optuna-tpe-multi          0       0.2475         0.7682                 0/6                10     60
+optuna-tpe-multi          1       0.2566         0.7753                 0/6                12     65
+optuna-tpe-multi          2       0.2718         0.7791                 0/6                 8     63
+optuna-tpe-multi          3       0.3644         0.7732                 0/5                 8     61
+optuna-tpe-multi          4       0.2490         0.7730                 0/6                 8     61
+optuna-tpe-pruned         0       0.4063         0.7682                 6/4                 9     62
+optuna-tpe-pruned         1       0.4580         0.7748                 9/5                 9     60
+optuna-tpe-pruned         2       0.4311         0.7748                 6/4                11     60
+optuna-tpe-pruned         3       0.3355         0.7748                 5/3                16     60
+optuna-tpe-pruned         4       0.2992         0.7646                 7/4                 8     63
+optuna-nsga2-multi        0       0.2475         0.7682                 0/6                14     60
+optuna-nsga2-multi        1       0.2479         0.7703                 0/5                27     64
+optuna-nsga2-multi        2       0.2952         0.7765                 0/4                13     72
+optuna-nsga2-multi        3       0.3493         0.7732                 0/5                 9     73
+optuna-nsga2-multi        4       0.2481         0.7646                 0/5                21     60
+optuna-nsga2-pruned       0       0.4162         0.7764                 8/3                21     63
+optuna-nsga2-pruned       1       0.2544         0.7682                 6/1                50     60
+optuna-nsga2-pruned       2       0.2915         0.7765                 7/2                22     61
+optuna-nsga2-pruned       3       0.3353         0.7732                 5/2                19     62
+optuna-nsga2-pruned       4       0.2481         0.7703                 7/2                27     61
+
+median                       hypervolume  best accuracy  Sartor's hypervolume over it
+sartor                            0.4342         0.7682  1.000
+random                            0.2826         0.7765  1.537
+optuna-tpe-multi                  0.2566         0.7732  1.692
+optuna-tpe-pruned                 0.4063         0.7748  1.069
+optuna-nsga2-multi                0.2481         0.7703  1.750
+optuna-nsga2-pruned               0.2915         0.7732  1.489
+
+Ahead of each in hypervolume on the median: 1.07 times Optuna's TPE (with its pruner), 1.49 times its NSGA-II (with its
+pruner), 1.54 times random search; the spread between seeds is larger than the lead over TPE. Behind each in best
+accuracy, by 0.2 to 0.8 points: sixty CPU-seconds hold about fifteen architectures, of which Sartor trains few to the
+end (and it left 7 to 12 of its seconds unused), and 2,000 validation images cannot tell so close networks apart.
+Other settings, one or two seeds of 90 CPU-seconds: with 60/180/540 steps 0.59 to 0.61 in hypervolume and 0.82 in
+accuracy, Optuna's better way 0.45 and 0.84; with 40/120/360 steps 0.58 and 0.80, Optuna 0.56 and 0.82. Within
+successive halving evolution (0.45) and NSGA-II (0.55) were behind the Gaussian processes there.
 """
 
 METHODS = ("sartor", "random", "optuna-tpe-multi", "optuna-tpe-pruned", "optuna-nsga2-multi", "optuna-nsga2-pruned")
