@@ -26,7 +26,7 @@ from sartor.errors import BudgetError, InputError, MissingExtraError
 from sartor.front import Front
 from sartor.goals import Goals, Limit, default_goals
 from sartor.registry import find
-from sartor.runs import Record, RunInfo
+from sartor.runs import FILE_NAME, Record, RunInfo
 from sartor.space import Architecture, Space
 from sartor.strategies.listed import Listed
 from sartor.task import Task
@@ -158,7 +158,7 @@ def search(
             with Record(folder) as record:
                 run = _begin(job, record, start, fidelities, command)
                 return _search(job, record, *run, budget_s, trials, started)
-        if not (folder / "record.sqlite").exists():
+        if not (folder / FILE_NAME).exists():
             raise _nothing_to_resume(job, folder)
         with Record(folder) as record:
             run = _reopen(job, record, epochs)
@@ -519,7 +519,6 @@ def _conclude(job: _Job, record: Record, run: RunInfo, final_run: RunInfo, start
         for note in finish_trial(record, final_run, trial, job.task, job.space, job.splits):
             record.log(run.id, "note", note)
             job.say(Note(note))
-    finals = [t for t in record.trials(final_run.id) if t.state == "complete"]
     primary = job.goals.primary
     baseline_architecture = job.task.baseline()
     within = [t for t in finals if not job.goals.broken(t.values)] or finals

@@ -12,7 +12,7 @@ import numpy as np
 
 from sartor.errors import InputError
 from sartor.trials import Trial
-from sartor.units import FIGURES, canonical, format_figure, parse_figure
+from sartor.units import canonical, format_figure, parse_figure
 
 Direction = Literal["max", "min"]
 
@@ -94,7 +94,3 @@ def default_goals(metric: str, direction: Direction, limits: Sequence[Limit], ex
     """Returns the metric against the first limited cost (latency when none is limited), and further costs if named."""
     costs = [canonical(name) for name in extra] or [limits[0].name if limits else "latency_ms"]
     return Goals((Objective(metric, direction), *(Objective(cost, "min") for cost in costs)), tuple(limits))
-
-
-def known_figures() -> list[str]:
-    return list(FIGURES)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from cyclopts import App
 
 import sartor
 from sartor.errors import SartorError
+
+DEFAULT_OUT = Path("sartor-out")
+"""Folder of results of all commands."""
 
 app = App(
     name="sartor",

@@ -9,7 +9,8 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from sartor.cli._runs import DEFAULT_OUT, Out, _search_run
+from sartor.cli import DEFAULT_OUT
+from sartor.cli._runs import Out, _search_run
 from sartor.runs import Record
 
 

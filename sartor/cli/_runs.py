@@ -10,13 +10,13 @@ from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Table
 
+from sartor.cli import DEFAULT_OUT
 from sartor.front import Front
 from sartor.goals import Goals, Limit, Objective
 from sartor.runs import Record, RunInfo
 from sartor.units import format_duration, format_figure
 
 Out = Annotated[Path, Parameter(name=["--out", "-o"], help="Folder of results that holds the record.")]
-DEFAULT_OUT = Path("sartor-out")
 _LONG = ("space_text", "describe", "initial", "architectures")
 """Entries of a configuration that a terminal is too small for; the report has them."""
 

@@ -10,10 +10,9 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import App, Group, Parameter
 
+from sartor.cli import DEFAULT_OUT
 from sartor.errors import InputError
 from sartor.registry import TaskSpec, find, resolve, specs
-
-DEFAULT_OUT = Path("sartor-out")
 
 
 def _task_options(spec: TaskSpec) -> type[Any]:
