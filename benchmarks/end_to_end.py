@@ -55,7 +55,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 from sartor._environment import environment
-from sartor._search import DEFAULT_STRATEGY, SEARCH_SHARE, choose_finalists
+from sartor._search import DEFAULT_STRATEGY, choose_finalists, training_s
 from sartor.contracts import Candidate, Strategy
 from sartor.data import Rows, Splits
 from sartor.errors import DataError, SartorError
@@ -269,12 +269,14 @@ class Run:
         else:
             earlier = None if proposal.continues is None else self.memories[proposal.continues].saved
             memory = self.memories[trial.number] = _Memory(earlier)
+            began = self.spent
             candidate = Candidate(bench.task, bench.space, architecture, seed)
             try:
                 trial.metrics = dict(
                     bench.estimator.estimate(candidate, fidelity=proposal.fidelity, seed=seed, context=memory)
                 )
                 trial.state = "complete"
+                trial.usage = {"cpu_s": self.spent - began}
             except ArithmeticError as error:
                 trial.state, trial.failure = "failed", str(error)
             self.check()
@@ -292,27 +294,42 @@ def run_strategy(run: Run, strategy: Strategy) -> None:
 
 
 def run_sartor(run: Run) -> None:
-    """Searches for as large a share as ``sartor search`` does; then trains the finalists it would choose to the end."""
+    """Searches as long as the rest holds the finalists that ``sartor search`` would choose; trains these to the end."""
     bench = run.bench
     halving = find("strategies", "asha").load()
     sampler = bench.setting.strategy
     strategy = halving(
         bench.space, bench.goals, bench.fidelities, seed=run.seed, sampler=sampler, initial=[bench.baseline]
     )
-    while run.spent < SEARCH_SHARE * bench.setting.cpu_s:
-        proposals = strategy.ask(1)
-        if not proposals:
-            break
-        strategy.tell([run.evaluate(proposals[0])])
+    finishing = False
+    while True:
+        waiting = _to_finish(run)
+        finishing = finishing or run.spent + sum(_rest_s(run, trial) for trial in waiting) > bench.setting.cpu_s
+        if finishing and waiting:
+            # Best first, as far as the CPU-seconds go.
+            run.evaluate(Proposal(waiting[0].architecture, bench.fidelities[-1], continues=waiting[0].number))
+        elif not finishing and (proposals := strategy.ask(1)):
+            strategy.tell([run.evaluate(proposals[0])])
+        else:
+            return
+
+
+def _to_finish(run: Run) -> list[Trial]:
+    """Returns the highest trial of each finalist that is not fully trained, the hand-designed network first."""
+    bench = run.bench
     full = bench.fidelities[-1]
+    ascending = sorted((t for t in run.trials if t.state == "complete"), key=lambda t: t.proposal.fidelity)
+    highest = {t.architecture: t for t in ascending}
     chosen = choose_finalists(run.trials, bench.goals, NUM_FINALISTS)
     best_first = sorted(chosen, key=lambda t: -t.metrics["accuracy"])
-    ascending = sorted(run.trials, key=lambda t: t.proposal.fidelity)
-    highest = {t.architecture: t for t in ascending}
-    # As in a search, the hand-designed network is always among them.
-    for trial in (highest[bench.baseline], *best_first):
-        if highest[trial.architecture].proposal.fidelity != full:
-            highest[trial.architecture] = run.evaluate(Proposal(trial.architecture, full, continues=trial.number))
+    baseline = [highest[bench.baseline]] if bench.baseline in highest else []
+    finalists = dict.fromkeys(highest[t.architecture].number for t in (*baseline, *best_first))
+    return [run.trials[n] for n in finalists if run.trials[n].proposal.fidelity != full]
+
+
+def _rest_s(run: Run, trial: Trial) -> float:
+    rest = run.bench.fidelities[-1].amount - trial.proposal.fidelity.amount
+    return training_s(trial, run.trials, Fidelity(rest, "steps"))
 
 
 def run_random(run: Run) -> None:
@@ -554,6 +571,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="two seeds, a few CPU-seconds: shows that it works")
     parser.add_argument("--seeds", type=int, help="how many (5; 2 when quick)")
+    parser.add_argument("--first-seed", type=int, default=0, help="others than those reported, to tune on")
     parser.add_argument("--cpu-seconds", type=float, help="of a run (60; 5 when quick)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at the same time (one a core)")
     parser.add_argument("--strategy", default=DEFAULT_STRATEGY, help="Sartor's, within successive halving")
@@ -561,7 +579,7 @@ def main() -> int:
     arguments = parser.parse_args()
     quick = arguments.quick
     methods = list(dict.fromkeys(["sartor", *(arguments.methods or (QUICK_METHODS if quick else METHODS))]))
-    seeds = range(arguments.seeds or (2 if quick else 5))
+    seeds = range(arguments.first_seed, arguments.first_seed + (arguments.seeds or (2 if quick else 5)))
     cpu_s = arguments.cpu_seconds or (5.0 if quick else 60.0)
     source, size = ("digits", 8) if quick else _source()
     setting = Setting(source, size, cpu_s, strategy=arguments.strategy)

@@ -35,8 +35,12 @@ from sartor.units import parse_duration_s
 
 __all__ = ["export_trial", "load_task", "search"]
 
-SEARCH_SHARE = 0.65
-"""Share of a time budget after which no new trial is asked: the rest is for retraining, testing and export."""
+SEARCH_SHARES = 0.5, 0.85
+"""Least and greatest share of a time budget after which no new trial is asked: the rest is for the finalists."""
+FIRST_SHARE = 0.65
+"""The share before anything is trained, so that what the finalists will take is not known."""
+RESERVE = 1.15
+"""The rest of the budget over what retraining the finalists is expected to take: they are tested and exported too."""
 
 MIN_RUNG_STEPS = 40
 """Steps of the shortest rung of successive halving: below, most networks are still at chance."""
@@ -264,8 +268,8 @@ def _search(
 ) -> Front:
     fidelities = tuple(Fidelity(amount, unit) for amount, unit in run.config["fidelities"])
     # What an interrupted search has already spent counts.
-    deadline = None if budget_s is None else started + budget_s * SEARCH_SHARE - run.elapsed_s
     ends = None if budget_s is None else started + budget_s - run.elapsed_s
+    deadline = None if budget_s is None or ends is None else _Deadline(job, fidelities[-1], budget_s, ends)
     job.say(PhaseStarted(run.id, f"searching {_count(job.space)} architectures by {job.strategy}"))
     problem = job.problem(fidelities, final=False)
     engine = Engine(record, problem, workers=job.workers, slots=job.slots)
@@ -362,7 +366,7 @@ def _nothing_to_resume(job: _Job, out: Path) -> InputError:
 class _Watch:
     """Turns the engine's events into progress: counts, and the best trial within the limits."""
 
-    def __init__(self, job: _Job, run: str, total: int | None, deadline: float | None) -> None:
+    def __init__(self, job: _Job, run: str, total: int | None, deadline: _Deadline | None) -> None:
         self._job, self._run, self._total, self._deadline = job, run, total, deadline
         self._started = time.monotonic()
         self._counts = {"complete": 0, "infeasible": 0, "failed": 0}
@@ -391,7 +395,7 @@ class _Watch:
                 self._counts["infeasible"],
                 self._counts["failed"],
                 now - self._started,
-                None if self._deadline is None else self._deadline - now,
+                None if self._deadline is None else self._deadline.latest - now,
                 best,
                 self._running,
             )
@@ -449,7 +453,43 @@ def choose_finalists(found: Sequence[Trial], goals: Goals, num: int) -> list[Tri
     return front
 
 
-def _affordable(job: _Job, chosen: list[Trial], full: Fidelity, ends: float | None) -> list[Trial]:
+def training_s(trial: Trial, found: Sequence[Trial], full: Fidelity) -> float:
+    """Returns the CPU-seconds that training a trial's architecture from scratch to ``full`` is expected to take."""
+    trained = trial.proposal.fidelity.amount
+    if trial.proposal.continues is not None:
+        trained -= found[trial.proposal.continues].proposal.fidelity.amount
+    return trial.usage.get("cpu_s", 0.0) / max(trained, 1e-9) * full.amount
+
+
+class _Deadline:
+    """When the search must end so that its finalists, as far as they are known, can be retrained in the budget."""
+
+    def __init__(self, job: _Job, full: Fidelity, budget_s: float, ends: float) -> None:
+        self._job, self._full, self._ends = job, full, ends
+        self._reserves = [(1 - share) * budget_s for share in SEARCH_SHARES]
+        self._num_seen = 0
+        self.latest = ends - (1 - FIRST_SHARE) * budget_s
+        """What was returned last."""
+
+    def __call__(self, trials: Sequence[Trial]) -> float:
+        num = sum(trial.state == "complete" for trial in trials)
+        if num != self._num_seen:
+            most, least = self._reserves
+            self._num_seen, self.latest = num, self._ends - min(max(self._retraining_s(trials), least), most)
+        return self.latest
+
+    def _retraining_s(self, trials: Sequence[Trial]) -> float:
+        job = self._job
+        baseline = job.task.baseline()
+        chosen = choose_finalists(trials, job.goals, job.finalists)
+        if baseline not in {t.architecture for t in chosen}:
+            chosen += [t for t in trials if t.architecture == baseline and t.state == "complete"][:1]
+        return RESERVE * sum(training_s(t, trials, self._full) for t in chosen) / max(1, job.workers)
+
+
+def _affordable(
+    job: _Job, found: Sequence[Trial], chosen: list[Trial], full: Fidelity, ends: float | None
+) -> list[Trial]:
     """Returns as many of the chosen, best first, as the rest of the budget can retrain; at least one."""
     if ends is None:
         return chosen
@@ -459,8 +499,7 @@ def _affordable(job: _Job, chosen: list[Trial], full: Fidelity, ends: float | No
     kept: list[Trial] = []
     spent = 0.0
     for trial in ranked:
-        per_epoch = trial.usage.get("cpu_s", 0.0) / max(trial.proposal.fidelity.amount, 1e-9)
-        spent += per_epoch * full.amount
+        spent += training_s(trial, found, full)
         if kept and spent > left:
             break
         kept.append(trial)
@@ -480,7 +519,7 @@ def _retrain(
         final_run = record.resume_run(earlier[-1].id, config)
         numbers = tuple(config["from"])
     else:
-        chosen = _affordable(job, choose_finalists(found, job.goals, job.finalists), full, ends)
+        chosen = _affordable(job, found, choose_finalists(found, job.goals, job.finalists), full, ends)
         numbers = tuple(t.number for t in chosen)
         architectures = [t.architecture for t in chosen]
         if baseline in searched and baseline not in architectures:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 from sartor.trials import Fidelity, Figure, Proposal, Trial
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import torch
     from torch import nn
 
@@ -133,3 +135,35 @@ class Device(Protocol):
     needs: Literal["architecture", "network", "trained"]
 
     def cost(self, candidate: Candidate) -> Mapping[str, Figure]: ...
+
+
+@runtime_checkable
+class Encoding(Protocol):
+    """Architectures as vectors that something can learn from.
+
+    Made as ``Class(space, seed=0, **own)``. The same space, seed and options give the same vectors in every process;
+    the vector of an architecture does not depend on the others that are encoded with it.
+    """
+
+    def __call__(self, architectures: Sequence[Architecture]) -> npt.NDArray[np.float64]:
+        """Returns vectors, ``[n, num_features]``."""
+        ...
+
+
+@runtime_checkable
+class Predictor(Protocol):
+    """Learns a value of architectures from a few of them.
+
+    Made as ``Class(space, seed=0, **own)``. ``fit`` forgets what was fitted before; the same seed and data, in the
+    same order, give the same predictions.
+    """
+
+    def fit(self, architectures: Sequence[Architecture], values: npt.NDArray[np.float64]) -> None:
+        """Learns from values of shape ``[n]``, any unit, all finite."""
+        ...
+
+    def predict(
+        self, architectures: Sequence[Architecture]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Returns means and standard deviations of the noise-free values, ``[n]`` each, in the unit of ``fit``."""
+        ...

@@ -1,6 +1,6 @@
 """How parts are found: each names itself by a light ``SPEC``; nothing heavy is imported to list them.
 
-Built-ins are the modules of a package (``sartor.strategies``, ``sartor.devices``) or the folders of
+Built-ins are the modules of a package (``sartor.strategies``, ``sartor.space.encodings``) or the folders of
 ``sartor.tasks``; others register an entry point of the group of the same name, whose value is a ``Spec``.
 """
 
@@ -20,7 +20,13 @@ from typing import Any, Literal
 
 from sartor.errors import InputError, MissingExtraError, near
 
-Kind = Literal["tasks", "strategies", "devices", "spaces"]
+Kind = Literal["tasks", "strategies", "devices", "spaces", "encodings", "predictors", "tables"]
+_PACKAGES = {
+    "encodings": "sartor.space.encodings",
+    "predictors": "sartor.estimators.predictors",
+    "tables": "sartor.estimators.tables",
+}
+"""Where built-ins of a kind live, when not in ``sartor.<kind>``."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +133,7 @@ def importable(target: str) -> str:
 @cache
 def specs(kind: Kind) -> dict[str, Spec]:
     """Returns name -> spec of all parts of a kind, built-ins first, sorted by name."""
-    package = importlib.import_module(f"sartor.{kind}")
+    package = importlib.import_module(_PACKAGES.get(kind, f"sartor.{kind}"))
     found: dict[str, Spec] = {}
     for module in pkgutil.iter_modules(package.__path__):
         if not module.name.startswith("_"):
@@ -148,6 +154,6 @@ def find(kind: Kind, name: str) -> Spec:
     """
     known = specs(kind)
     if name not in known:
-        singular = {"tasks": "task", "strategies": "strategy", "devices": "device", "spaces": "space"}[kind]
+        singular = "strategy" if kind == "strategies" else kind[:-1]
         raise InputError(f"unknown {singular} {name!r}{near(name, known)}")
     return known[name]

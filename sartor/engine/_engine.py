@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from sartor.contracts import Strategy
 
 OnEvent = Callable[[Event], None]
+Deadline = Callable[[Sequence[Trial]], float]
 Work = Callable[[Proposal, Fidelity | None], float]
 """Proposal and the fidelity it goes on from, or None, to predicted work, above 0; ``Training.work`` is one."""
 
@@ -99,7 +101,7 @@ class Engine:
         strategy: Strategy,
         *,
         max_trials: int | None = None,
-        deadline: float | None = None,
+        deadline: Deadline | None = None,
         on_event: OnEvent | None = None,
     ) -> list[Trial]:
         """Evaluates what the strategy asks for, going on where the record of ``run`` ends.
@@ -112,7 +114,7 @@ class Engine:
             run: Of ``record``; its seed is in every trial's.
             strategy: New, made with the run's configuration: its state is restored from the record.
             max_trials: Counts every proposal.
-            deadline: ``time.monotonic()`` from which nothing new is asked.
+            deadline: Returns, of the run's trials so far, the ``time.monotonic()`` from which nothing new is asked.
             on_event: Called with events, in the process that calls ``run``.
 
         Returns:
@@ -138,7 +140,7 @@ class _Session:
         run: RunInfo,
         strategy: Strategy,
         max_trials: int | None,
-        deadline: float | None,
+        deadline: Deadline | None,
         say: OnEvent,
     ) -> None:
         self.engine, self.record, self.info, self.strategy = engine, engine.record, run, strategy
@@ -189,7 +191,7 @@ class _Session:
         while True:
             self._ask()
             if self._is_over():
-                if not self.running or time.monotonic() >= (self.deadline or 0.0) + self.engine.grace_s:
+                if not self.running or self._remaining_s() <= -self.engine.grace_s:
                     return
             elif not self.queue and not self.running:
                 return
@@ -209,7 +211,10 @@ class _Session:
             self._judge_first()
 
     def _is_over(self) -> bool:
-        return self.deadline is not None and time.monotonic() >= self.deadline
+        return self._remaining_s() <= 0.0
+
+    def _remaining_s(self) -> float:
+        return math.inf if self.deadline is None else self.deadline(self.trials) - time.monotonic()
 
     def _elapsed(self) -> float:
         now = time.monotonic()
@@ -392,7 +397,7 @@ class _Session:
             continues = self.original[continues]
         return Job(
             trial.number, proposal.architecture.to_json(), proposal.fidelity.amount, proposal.fidelity.unit, trial.seed,
-            continues, None if self.deadline is None else self.deadline - time.monotonic(),
+            continues, None if self.deadline is None else self._remaining_s(),
             {key: {name: f.to_json() for name, f in figures.items()} for key, figures in known.items()},
         )
 

@@ -18,6 +18,7 @@ shared choice's key is its name. Counting, sampling, varying, encoding and print
 """
 
 from sartor.space._architecture import Architecture
+from sartor.space._graph import Graph
 from sartor.space._nodes import (
     Derived,
     Factory,
@@ -40,6 +41,7 @@ __all__ = [
     "OneOf",
     "Permutation",
     "Factory",
+    "Graph",
     "Repeat",
     "Shared",
     "Space",

@@ -22,6 +22,7 @@ from sartor.space._build import Builder
 from sartor.space._compile import Compiled, Entries, Plan
 from sartor.space._constraints import Constraint, Given, Keyed, Tables, Whole, bindings
 from sartor.space._encoding import Encoder
+from sartor.space._graph import Graph, GraphReader
 from sartor.space._nodes import Label, as_label, name_of
 from sartor.space._rules import Rules, check_given
 from sartor.space._sampling import CodeRows, Sampler
@@ -90,8 +91,8 @@ class Space:
         6
     """
 
-    def __init__(self, tree: Any) -> None:
-        self._set(tree, Compiled(tree), (), None, None)
+    def __init__(self, tree: Any, graph: Callable[[Architecture], Graph] | None = None) -> None:
+        self._set(tree, Compiled(tree), (), None, None, graph)
 
     def _set(
         self,
@@ -100,19 +101,21 @@ class Space:
         constraints: tuple[Constraint, ...],
         modulo: _Modulo | None,
         tables: Tables | None,
+        graph: Callable[[Architecture], Graph] | None,
     ) -> None:
         self.tree = tree
+        self._graph = graph
         self._compiled, self._constraints, self._modulo = compiled, constraints, modulo
         self._tables = tables or Tables(compiled)
         self._drawn = self._accepted = 0
 
     def _derived(self, constraints: tuple[Constraint, ...], modulo: _Modulo | None) -> Space:
         space = Space.__new__(Space)
-        space._set(self.tree, self._compiled, constraints, modulo, self._tables)
+        space._set(self.tree, self._compiled, constraints, modulo, self._tables, self._graph)
         return space
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (self.tree, self._constraints, self._modulo)
+        return _restore, (self.tree, self._constraints, self._modulo, self._graph)
 
     # ---- narrowing
 
@@ -643,6 +646,16 @@ class Space:
         """
         return [self.architecture(self._encoder.values(vector)) for vector in np.asarray(vectors)]
 
+    def graph(self, architecture: Mapping[str, Any]) -> Graph:
+        """Returns how the network of ``architecture`` is wired, as far as the space says (``Space(tree, graph=...)``).
+
+        Raises:
+            SpaceError: Not of this space.
+        """
+        if self._graph is not None:
+            return self._graph(architecture if isinstance(architecture, Architecture) else Architecture(architecture))
+        return GraphReader(self._compiled, *self._parse(architecture)).read(self._compiled.plan)
+
     # ---- best under scores
 
     def argmax(self, scores: Mapping[str, Any]) -> Architecture:
@@ -769,7 +782,12 @@ class Space:
         return f"Space({len(self._compiled.visible)} choices, fingerprint {self.fingerprint})"
 
 
-def _restore(tree: Any, constraints: tuple[Constraint, ...], modulo: _Modulo | None) -> Space:
+def _restore(
+    tree: Any,
+    constraints: tuple[Constraint, ...],
+    modulo: _Modulo | None,
+    graph: Callable[[Architecture], Graph] | None,
+) -> Space:
     space = Space.__new__(Space)
-    space._set(tree, Compiled(tree), constraints, modulo, None)
+    space._set(tree, Compiled(tree), constraints, modulo, None, graph)
     return space

@@ -21,7 +21,7 @@ from typing import Any
 
 from sartor.errors import InputError, near
 from sartor.registry import Spec
-from sartor.space import Architecture, OneOf, Shared, Space
+from sartor.space import Architecture, Graph, OneOf, Shared, Space
 
 SPEC = Spec(
     "nasbench201",
@@ -59,7 +59,13 @@ def nasbench201(channels: int, classes: int, width: int = 16, cells_per_stage: i
         for _ in EDGES
     ]
     cell: Any = Shared("cell", partial(Cell, edges=edges))
-    return Space(partial(CellNet, channels, classes, stages=[[cell] * cells_per_stage] * 3, width=width))
+    return Space(partial(CellNet, channels, classes, stages=[[cell] * cells_per_stage] * 3, width=width), graph=graph)
+
+
+def graph(architecture: Mapping[str, object]) -> Graph:
+    """Returns the cell with its operations as nodes; what lies on no path to the output is left out."""
+    operations = zip(EDGES, _operations(architecture), strict=True)
+    return Graph.of_edges(4, {edge: None if name == "none" else name for edge, name in operations}).live()
 
 
 def hand_designed(space: Space) -> Architecture:

@@ -55,7 +55,8 @@ def search(
             else record.create_run("search", "light", config, seed=3, environment={})
         )
         engine = Engine(record, problem(**options), workers=workers, slots=4, retries=retries, grace_s=0.2)
-        deadline = None if seconds is None else time.monotonic() + seconds
+        ends = time.monotonic() + (seconds or 0.0)
+        deadline = None if seconds is None else (lambda trials: ends)
         found = engine.run(run, strategy(), max_trials=trials, deadline=deadline, on_event=on_event)
         if seconds is None:
             record.set_state(run.id, "complete")

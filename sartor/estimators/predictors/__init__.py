@@ -1,0 +1,1 @@
+"""Values of architectures, predicted from a few trained ones: one `sartor.contracts.Predictor` a file."""

@@ -1,0 +1,1 @@
+"""Architectures as vectors: one encoding a file, each a `sartor.contracts.Encoding`."""
