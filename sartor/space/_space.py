@@ -56,8 +56,12 @@ class CountEstimate(float):
 
 
 class _Modulo(NamedTuple):
+    """Rows: codes of all representatives under the first ``num_constraints`` constraints, where they are known."""
+
     function: Callable[[Architecture], Any]
     name: str
+    rows: CodeRows | None = None
+    num_constraints: int = 0
 
 
 class _Classes(NamedTuple):
@@ -167,7 +171,9 @@ class Space:
             added.append(Given(key, label))
         return self._derived((*self._constraints, *added), self._modulo)
 
-    def modulo(self, representative: Callable[[Architecture], Any], name: str | None = None) -> Space:
+    def modulo(
+        self, representative: Callable[[Architecture], Any], name: str | None = None, rows: CodeRows | None = None
+    ) -> Space:
         """Returns the space with one architecture of each isomorphism class.
 
         Args:
@@ -175,12 +181,20 @@ class Space:
                 stands for the class. Spaces of up to 2,000,000 architectures are listed once and the first of each
                 class kept; larger ones need the second form, and are filtered by rejection.
             name: What errors and the fingerprint call it.
+            rows: Codes (see `codes`) of all architectures that stand for a class, where a table lists them: a space
+                of any size is then counted, listed and sampled from these. Needs the second form.
 
         Constraints hold first, those added later too: each class of the narrowed space is kept once.
         """
         if self.continuous:
             raise SpaceError(f"modulo needs a space without float ranges, this one has {', '.join(self.continuous)}")
-        return self._derived(self._constraints, _Modulo(representative, name or name_of(representative)))
+        named = name or name_of(representative)
+        return self._derived(self._constraints, _Modulo(representative, named, rows, len(self._constraints)))
+
+    @property
+    def _lists_classes(self) -> bool:
+        """Whether there is a row for each class to count, list and sample from."""
+        return self._modulo is not None and (self._modulo.rows is not None or self._num_discrete <= MAX_LISTED)
 
     # ---- what it is
 
@@ -249,13 +263,13 @@ class Space:
             )
         if self._modulo is None and not self._rules.predicates:
             return self._num_discrete
+        if self._lists_classes:
+            return len(self._classes.rows)
         if self._num_discrete > MAX_LISTED:
             raise SpaceError(
                 f"{self._num_discrete:,} architectures before {self._by_hand()}: too many to count one by one "
                 f"(up to {MAX_LISTED:,}); use estimate_count(rng), or name the keys that the predicate reads"
             )
-        if self._modulo is not None:
-            return len(self._classes.rows)
         return self._num_listed
 
     @cached_property
@@ -405,7 +419,7 @@ class Space:
 
     def _draw(self, n: int, rng: np.random.Generator) -> tuple[CodeRows, list[bytes]]:
         """Returns ``n`` rows of codes, and the numbers that stand behind each."""
-        if self._modulo is not None and self._num_discrete <= MAX_LISTED:
+        if self._lists_classes:
             listed = self._classes.rows
             rows = listed[rng.integers(0, len(listed), n)]
             return rows, self._draw_numbers(rows, rng)
@@ -522,7 +536,7 @@ class Space:
         """
         if self.continuous:
             raise SpaceError(f"float ranges cannot be listed: {', '.join(self.continuous)}; give them a number first")
-        if self._modulo is not None and self._num_discrete <= MAX_LISTED:
+        if self._lists_classes:
             yield self._classes.rows
             return
         for rows in self._raw_codes():
@@ -556,6 +570,11 @@ class Space:
         assert self._modulo is not None
         by_class: dict[Any, bytes] = {}
         book = self._compiled.book
+        if self._modulo.rows is not None:
+            known = np.ascontiguousarray(self._modulo.rows, _TYPES[book.typecode])
+            if len(self._constraints) > self._modulo.num_constraints:
+                known = known[[self.contains(made) for made in self._wrap(known)]]
+            return _Classes(known, by_class)
         chunks = [np.empty((0, len(book.keys)), _TYPES[book.typecode]), *self._raw_codes()]
         rows = np.concatenate(chunks)
         if book.keys:
@@ -582,8 +601,8 @@ class Space:
             raise SpaceError(f"{self._modulo.name} returned {made.to_json()}, which breaks {broken}")
         return made
 
-    def _row(self, architecture: Architecture) -> bytes:
-        known = codes_of(architecture, self._compiled.book)
+    def _row(self, architecture: Mapping[str, Any]) -> bytes:
+        known = codes_of(architecture, self._compiled.book) if isinstance(architecture, Architecture) else None
         if known is not None:
             return known
         own = codes_of(self._coded(*self._parse(architecture)), self._compiled.book)
@@ -597,12 +616,34 @@ class Space:
         found = self._modulo.function(architecture)
         if isinstance(found, Mapping):
             return architecture if architecture == found else self._member(found)
-        if self._num_discrete > MAX_LISTED:
+        if self._modulo.rows is not None or self._num_discrete > MAX_LISTED:
             raise SpaceError(
                 f"modulo {self._modulo.name} must return the representative architecture in a space of "
-                f"{self._num_discrete:,}; returning a class is enough up to {MAX_LISTED:,}"
+                f"{self._num_discrete:,}; returning a class is enough up to {MAX_LISTED:,} that are not listed"
             )
         return coded(self._compiled.book, [self._classes.by_class[found]])[0]
+
+    # ---- as codes
+
+    def codes(self, architectures: Sequence[Mapping[str, Any]]) -> CodeRows:
+        """Returns architectures as codes, ``[n, choices]`` as `sample_codes` gives them; constraints need not hold.
+
+        Raises:
+            SpaceError: Not of this space.
+        """
+        book = self._compiled.book
+        rows = [self._row(each)[: book.length] for each in architectures]
+        return np.frombuffer(b"".join(rows), _TYPES[book.typecode]).reshape(len(rows), len(book.keys))
+
+    def of_codes(self, rows: CodeRows) -> list[Architecture]:
+        """Returns the architectures of codes, decoded when read. They are trusted: nothing is checked.
+
+        Raises:
+            SpaceError: The space has float ranges, whose numbers are not part of the codes.
+        """
+        if self._compiled.book.floats:
+            raise SpaceError(f"codes leave out the numbers of float ranges: {', '.join(self.continuous)}")
+        return self._wrap(np.ascontiguousarray(rows, _TYPES[self._compiled.book.typecode]))
 
     # ---- as vectors
 

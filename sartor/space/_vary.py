@@ -225,7 +225,7 @@ def _best_listed(space: Space, by_slot: Mapping[int, npt.NDArray[np.float64]]) -
     """Returns the best of a space that can only be listed."""
     from sartor.space._space import MAX_LISTED
 
-    if space._num_discrete > MAX_LISTED:
+    if space._num_discrete > MAX_LISTED and not space._lists_classes:
         raise SpaceError(
             f"argmax under {space._by_hand()} lists the space, up to {MAX_LISTED:,}; this one has "
             f"{space._num_discrete:,}. Name the keys that the predicate reads, where(function, 'key', ...)"
