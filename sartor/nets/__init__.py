@@ -21,7 +21,8 @@ and half the kernel, pooling is by ``mean`` and never by output size.
 | normalisation | normalisation | ``Standardise``, ``batch_norm`` |
 | pooling | pooling | ``AvgPool``, ``MaxPool``, ``Zero``, ``GlobalAvgPool`` |
 | residual | residual | ``BasicBlock``, ``Bottleneck``, ``PoolShortcut`` |
-| cells | cell | ``Cell``, ``CellNet`` |
+| cells, operations on edges | cell | ``Cell``, ``CellNet`` |
+| cells, operations on vertices | matrix_cell | ``MatrixCell``, ``MatrixCellNet``, ``conv_bn_relu`` |
 | composition | chain | ``Chain``, ``Stage``, ``ClassifierHead``, ``attach`` |
 """
 
@@ -29,6 +30,7 @@ from sartor.nets.attention import SqueezeExcite
 from sartor.nets.cell import Cell, CellNet
 from sartor.nets.chain import Chain, ClassifierHead, Stage, attach
 from sartor.nets.conv import ConvBnAct, DepthwiseSeparable, MBConv, ReluConvBn
+from sartor.nets.matrix_cell import MatrixCell, MatrixCellNet, conv_bn_relu
 from sartor.nets.normalisation import Standardise, batch_norm
 from sartor.nets.pooling import AvgPool, GlobalAvgPool, MaxPool, Zero
 from sartor.nets.residual import BasicBlock, Bottleneck, PoolShortcut
@@ -45,6 +47,8 @@ __all__ = [
     "DepthwiseSeparable",
     "GlobalAvgPool",
     "MBConv",
+    "MatrixCell",
+    "MatrixCellNet",
     "MaxPool",
     "PoolShortcut",
     "ReluConvBn",
@@ -54,4 +58,5 @@ __all__ = [
     "Zero",
     "attach",
     "batch_norm",
+    "conv_bn_relu",
 ]
