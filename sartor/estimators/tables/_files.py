@@ -77,3 +77,19 @@ def _column(values: Any, name: str, path: Path, unbounded: bool) -> Column:
             )
         return column
     return np.asarray(values.to_numpy())
+
+
+def digits(texts: Sequence[str], length: int, base: int, where: str) -> npt.NDArray[np.int8]:
+    """Returns texts of digits as codes, ``[n, length]``.
+
+    Raises:
+        InputError: A text of another length, or a digit that is not below ``base``; ``where`` names the file.
+    """
+    allowed = set("0123456789"[:base])
+    for row, text in enumerate(texts):
+        if len(text) != length or set(text) - allowed:
+            raise InputError(
+                f"{where}: column 'arch' is {text!r} in row {row:,}, expected {length} digits below {base}"
+            )
+    flat = np.frombuffer("".join(texts).encode(), np.uint8).reshape(len(texts), length)
+    return (flat - ord("0")).astype(np.int8)

@@ -19,6 +19,8 @@ from sartor.units import FIGURES
 ProtocolName = Literal["clean", "noisy"]
 Array = npt.NDArray[np.float64]
 Keys = npt.NDArray[Any]
+Key = Callable[[Mapping[str, Any]], Any]
+"""Architecture to what is equal for isomorphic ones, and for those alone."""
 
 FAILED_SCORE = -1e8
 """How NAS-Bench-Suite-Zero marks a score that could not be computed."""
@@ -76,6 +78,50 @@ class Rows(Sequence[Architecture]):
             yield from self[i : i + 4096]
 
 
+class Kept:
+    """Gives the architecture of an isomorphism class that a table has: for `sartor.space.Space.modulo`.
+
+    Args:
+        name: Of the table.
+        space: Of its architectures, before classes.
+        codes: Of its rows.
+        keys: Of its rows, ``[n]``.
+        key: Gives them.
+    """
+
+    def __init__(self, name: str, space: Space, codes: npt.NDArray[Any], keys: Keys, key: Key) -> None:
+        self._name, self._rows, self._key = name, Rows(space, codes), key
+        self._order = np.argsort(keys, kind="stable")
+        self._keys = keys[self._order]
+
+    def __call__(self, architecture: Mapping[str, Any]) -> Architecture:
+        wanted = self._key(architecture)
+        at = int(np.searchsorted(self._keys, wanted))
+        if at == len(self._keys) or self._keys[at] != wanted:
+            raise InputError(f"table {self._name} has no architecture {dict(architecture)}")
+        return self._rows[int(self._order[at])]
+
+
+class Listed:
+    """Whether an architecture is one of a table that has only some of its space: for `sartor.space.Space.where`."""
+
+    def __init__(self, space: Space, codes: npt.NDArray[Any]) -> None:
+        self._space = space
+        self._known = frozenset(map(bytes, np.ascontiguousarray(codes)))
+
+    def __call__(self, architecture: Mapping[str, Any]) -> bool:
+        return bytes(self._space.codes([architecture])[0]) in self._known
+
+
+def only(space: Space, codes: npt.NDArray[Any]) -> Space:
+    """Returns the space of the listed architectures alone."""
+    return space.where(Listed(space, codes), name="listed in the table").modulo(_itself, name="itself", rows=codes)
+
+
+def _itself(architecture: Architecture) -> Architecture:
+    return architecture
+
+
 @dataclass(frozen=True, eq=False)
 class Table:
     """A benchmark on one data set.
@@ -96,7 +142,7 @@ class Table:
         costs: Canonical figure (``params``, ``macs``) -> cost that is the same on every device.
         devices: Name of a device -> canonical figure (``latency_ms``, ``energy_mj``) -> cost.
         keys: One of each row, ``[n]``, where isomorphic architectures are one row.
-        key_of: Architectures to such keys; both or neither.
+        key: Architecture to such a key; both or neither.
 
     Raises:
         InputError: No rows; figures that are not finite, or of another length; an architecture twice.
@@ -115,7 +161,7 @@ class Table:
     costs: Mapping[str, Cost] = field(default_factory=dict)
     devices: Mapping[str, Mapping[str, Cost]] = field(default_factory=dict)
     keys: Keys | None = None
-    key_of: Callable[[Sequence[Mapping[str, Any]]], Keys] | None = None
+    key: Key | None = None
 
     def __post_init__(self) -> None:
         num = len(self.codes)
@@ -172,7 +218,10 @@ class Table:
         if not architectures:
             return np.empty(0, np.int64)
         try:
-            wanted = _whole(self.space.codes(architectures)) if self.key_of is None else self.key_of(architectures)
+            if self.key is None:
+                wanted = _whole(self.space.codes(architectures))
+            else:
+                wanted = np.array([self.key(each) for each in architectures])
         except (SpaceError, KeyError, TypeError) as error:
             raise InputError(f"an architecture is not of the space of table {self.name}: {error}") from error
         order, ordered = self._sorted

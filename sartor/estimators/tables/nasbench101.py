@@ -9,19 +9,15 @@ of vertices is the table's; any other of the class finds it. Scores: zen, for 10
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from sartor.errors import InputError, near
 from sartor.estimators.tables._files import read
-from sartor.estimators.tables._table import Cost, Protocol, Table, cleaned
+from sartor.estimators.tables._table import Cost, Kept, Protocol, Table, cleaned
 from sartor.registry import Spec
-from sartor.space import Architecture, Space
 from sartor.spaces.nasbench101 import EDGES, OPERATIONS, key, keys, wired
 from sartor.trials import Fidelity
 
@@ -64,11 +60,10 @@ def nasbench101(folder: str | Path, dataset: Literal["cifar10"] = "cifar10") -> 
         rows[at, len(EDGES) :] = shown[:, None] // 3 ** np.arange(_NUM_INNER - 1, -1, -1) % len(OPERATIONS)
     if not ((num_vertices >= 2) & (num_vertices <= _NUM_INNER + 2)).all():
         raise InputError(f"{folder}/{_FILE}: column 'n_vertices' is not from 2 to {_NUM_INNER + 2}")
-    plain = wired()
-    order = np.argsort(found)
-    kept = _Kept(plain, rows, order, found[order])
+    name, plain = "nasbench101/cifar10", wired()
+    kept = Kept(name, plain, rows, found, key)
     return Table(
-        name="nasbench101/cifar10",
+        name=name,
         space=plain.modulo(kept, name="row of the table", rows=rows),
         codes=rows,
         columns={"test_acc108": columns["test_acc108"]},
@@ -77,27 +72,5 @@ def nasbench101(folder: str | Path, dataset: Literal["cifar10"] = "cifar10") -> 
         scores={"zen": cleaned(columns["zen"])},
         costs={"params": Cost(columns["params"].astype(np.float64))},
         keys=found,
-        key_of=_keys,
+        key=key,
     )
-
-
-def _keys(architectures: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.int64]:
-    return np.array([key(each) for each in architectures], np.int64)
-
-
-@dataclass(frozen=True, eq=False)
-class _Kept:
-    """Gives the cell of a class that the table has."""
-
-    space: Space
-    rows: npt.NDArray[np.int8]
-    order: npt.NDArray[np.int64]
-    keys: npt.NDArray[np.int64]
-
-    def __call__(self, architecture: Mapping[str, Any]) -> Architecture:
-        wanted = key(architecture)
-        at = int(np.searchsorted(self.keys, wanted))
-        if at == len(self.keys) or self.keys[at] != wanted:
-            raise InputError(f"nasbench101 has no cell {dict(architecture)}")
-        row = int(self.order[at])
-        return self.space.of_codes(self.rows[row : row + 1])[0]
