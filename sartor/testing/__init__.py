@@ -5,8 +5,8 @@
     def test_my_task_conforms():
         check_task(MyTask())
 
-``check_space``, ``check_task``, ``check_strategy``, ``check_estimator``, ``check_device``: one for each contract of
-`sartor.contracts`, in modules of the plural's name, loaded when used.
+``check_space``, ``check_task``, ``check_strategy``, ``check_estimator``, ``check_device``, ``check_encoding``: one for
+each contract of `sartor.contracts`, in modules of the plural's name, loaded when used.
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sartor.testing.devices import check_device
+    from sartor.testing.encodings import check_encoding
     from sartor.testing.estimators import check_estimator
     from sartor.testing.spaces import check_space
     from sartor.testing.strategies import check_strategy
     from sartor.testing.tasks import check_task
 
-__all__ = ["check_device", "check_estimator", "check_space", "check_strategy", "check_task"]
+__all__ = ["check_device", "check_encoding", "check_estimator", "check_space", "check_strategy", "check_task"]
 
 _MODULES = {
     "check_device": "devices",
+    "check_encoding": "encodings",
     "check_estimator": "estimators",
     "check_space": "spaces",
     "check_strategy": "strategies",
