@@ -67,6 +67,15 @@ class Strategy(Protocol):
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
 
+@runtime_checkable
+class Recommender(Protocol):
+    """A strategy with a model of its own, which may know better than the luckiest observation."""
+
+    def recommend(self) -> Architecture:
+        """Returns the architecture held to be best, once a trial is complete; changes nothing that is asked next."""
+        ...
+
+
 class Context(Protocol):
     """What an estimator may say to whoever runs it."""
 
