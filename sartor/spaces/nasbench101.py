@@ -135,7 +135,9 @@ def key(architecture: Mapping[str, Any]) -> int:
     if pruned is None:
         raise InputError("no path leads from the input of the cell to its output")
     num_inner, edges, operations = pruned
-    return int(keys(num_inner, np.array([edges]), np.array([_digits(operations)]))[0])
+    low, high, order = _numberings(num_inner)
+    numbered = low[edges & (1 << _LOW_BITS) - 1] + high[edges >> _LOW_BITS] + order[_digits(operations)]
+    return int(numbered.min()) + (num_inner << 40)
 
 
 def keys(num_inner: int, edges: Integers, operations: Integers) -> Integers:
@@ -148,9 +150,9 @@ def keys(num_inner: int, edges: Integers, operations: Integers) -> Integers:
     """
     low, high, order = _numberings(num_inner)
     smallest = np.full(len(edges), _FORBIDDEN)
-    for i in range(len(low)):
-        numbered = low[i][edges & (1 << _LOW_BITS) - 1] + high[i][edges >> _LOW_BITS] + order[i][operations]
-        np.minimum(smallest, numbered, out=smallest)
+    lower, upper = edges & (1 << _LOW_BITS) - 1, edges >> _LOW_BITS
+    for first, second, third in zip(low.T.copy(), high.T.copy(), order.T.copy(), strict=True):
+        np.minimum(smallest, first[lower] + second[upper] + third[operations], out=smallest)
     return smallest + (num_inner << 40)
 
 
@@ -163,7 +165,8 @@ def _digits(operations: Sequence[int]) -> int:
 
 @cache
 def _numberings(num_inner: int) -> tuple[Integers, Integers, Integers]:
-    """Returns what the lower and the upper bits of the edges, and the operations, become in each numbering."""
+    """Returns what each value of the edges' lower bits, of their upper bits and of the operations becomes in each
+    numbering, ``[values, numberings]``."""
     low, high, order = [], [], []
     for numbers in itertools.permutations(range(1, num_inner + 1)):
         at = [0, *numbers, *range(num_inner + 1, NUM_VERTICES)]
@@ -173,7 +176,7 @@ def _numberings(num_inner: int) -> tuple[Integers, Integers, Integers]:
         places = [3 ** (_LAST - 1 - at[vertex]) for vertex in range(1, _LAST)]
         digits = np.array(list(itertools.product(range(3), repeat=_NUM_INNER)))
         order.append((digits @ np.array(places)) << len(EDGES))
-    return np.array(low), np.array(high), np.array(order)
+    return np.stack(low, 1), np.stack(high, 1), np.stack(order, 1)
 
 
 def _sums(values: Sequence[int]) -> Integers:
