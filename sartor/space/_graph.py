@@ -93,6 +93,8 @@ class Graph:
                 backward.add(source)
         kept = sorted((forward & backward) | {0, last})
         at = {node: i for i, node in enumerate(kept)}
+        if len(kept) == len(self.labels) and all(s in forward and t in backward for s, t in self.edges):
+            return self
         edges = tuple((at[s], at[t]) for s, t in self.edges if s in at and t in at and s in forward and t in backward)
         return Graph(tuple(self.labels[i] for i in kept), edges)
 

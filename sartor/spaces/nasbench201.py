@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from sartor.errors import InputError, near
@@ -64,8 +64,13 @@ def nasbench201(channels: int, classes: int, width: int = 16, cells_per_stage: i
 
 def graph(architecture: Mapping[str, object]) -> Graph:
     """Returns the cell with its operations as nodes; what lies on no path to the output is left out."""
-    operations = zip(EDGES, _operations(architecture), strict=True)
-    return Graph.of_edges(4, {edge: None if name == "none" else name for edge, name in operations}).live()
+    return _wired(*_operations(architecture))
+
+
+@cache
+def _wired(*operations: str) -> Graph:
+    named = zip(EDGES, operations, strict=True)
+    return Graph.of_edges(4, {edge: None if name == "none" else name for edge, name in named}).live()
 
 
 def hand_designed(space: Space) -> Architecture:

@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from sartor.contracts import Encoding
 from sartor.space import Architecture, Space
+from sartor.testing.randomness import global_random_state
 
 __all__ = ["check_encoding"]
 
@@ -58,10 +59,9 @@ def check_encoding(make: Make, space: Space, *, num: int = 40, in_subprocess: bo
     architectures = [*space.sample(rng, num - num // 2), *space.sample_choices(rng, num // 2)]
     encoding = make(space, seed=3)
     assert isinstance(encoding, Encoding), f"{type(encoding).__name__} cannot be called"
-    state = np.random.get_state(legacy=True)[1].tobytes()  # type: ignore[union-attr] # noqa: NPY002
+    state = global_random_state()
     vectors = encoding(architectures)
-    after = np.random.get_state(legacy=True)[1].tobytes()  # type: ignore[union-attr] # noqa: NPY002
-    assert state == after, "draws from numpy's global random state"
+    assert state == global_random_state(), "moves a global random state"
     assert isinstance(vectors, np.ndarray), f"gives {type(vectors).__name__}, not an array"
     assert vectors.dtype == np.float64, f"gives {vectors.dtype}, not float64"
     assert vectors.ndim == 2 and len(vectors) == num, f"gives shape {vectors.shape} for {num} architectures"

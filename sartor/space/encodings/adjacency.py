@@ -43,14 +43,15 @@ class Adjacency:
 
     Attributes:
         num_features: Length of a vector.
+        words: Words of labels that have a feature of their own, in order.
     """
 
     def __init__(self, space: Space, *, seed: int = 0, contract_skips: bool = False) -> None:
         self._space, self._contract = space, contract_skips
         seen = survey(space, contract_skips)
-        words = sorted({word for label in labels_of(seen.graphs) for word in label.split()})
-        self._words = {word: i for i, word in enumerate(words)}
-        self._width = len(words) + (0 if seen.complete else _NUM_HASHED)
+        self.words = tuple(sorted({word for label in labels_of(seen.graphs) for word in label.split()}))
+        self._words = {word: i for i, word in enumerate(self.words)}
+        self._width = len(self.words) + (0 if seen.complete else _NUM_HASHED)
         self._inner = max(len(graph.labels) for graph in seen.graphs) - 2
         num = self._inner + 2
         offsets = [source * (num - 1) - source * (source - 1) // 2 - source - 1 for source in range(num)]
@@ -70,6 +71,26 @@ class Adjacency:
         vectors = np.zeros((len(at), self.num_features))
         np.add.at(vectors, (rows, columns), 1.0)
         return vectors[[at[graph] for graph in graphs]]
+
+    def unpacked(self, vectors: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Returns vectors as features of the nodes and adjacency matrices.
+
+        Args:
+            vectors: ``[n, num_features]``.
+
+        Returns:
+            Words of each node and whether it is input or output, ``[n, nodes, words + 2]``, and adjacency,
+            ``[n, nodes, nodes]``; places that a graph does not use are 0.
+        """
+        num, size = len(vectors), self._inner + 2
+        nodes = np.zeros((num, size, self._width + 2))
+        nodes[:, 0, -2] = nodes[:, -1, -1] = 1.0
+        split = self._inner * self._width
+        nodes[:, 1:-1, : self._width] = vectors[:, :split].reshape(num, self._inner, self._width)
+        edges = np.zeros((num, size, size))
+        upper = np.triu_indices(size, 1)
+        edges[:, upper[0], upper[1]] = vectors[:, split:]
+        return nodes, edges
 
     def _columns(self, graph: Graph) -> list[int]:
         last = len(graph.labels) - 1

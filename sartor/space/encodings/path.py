@@ -77,7 +77,9 @@ class Path:
         return vectors[[at[graph] for graph in graphs]]
 
     def _count(self, graph: Graph) -> Mapping[Steps, int]:
-        return {**path_counts(graph, self._contract, self._max_length)} or {None: 1}
+        counts: dict[Steps, int] = {}
+        counts.update(path_counts(graph, self._contract, self._max_length).items())
+        return counts or {None: 1}
 
 
 def path_counts(graph: Graph, contract_skips: bool = False, max_length: int | None = None) -> Counter[tuple[str, ...]]:
