@@ -65,15 +65,14 @@ def _column(values: Any, name: str, path: Path, unbounded: bool) -> Column:
 
     gaps = values.null_count
     if gaps and not unbounded:
-        raise InputError(f"{path}: column {name!r} has {gaps:,} gaps among {len(values):,} rows")
+        raise InputError(f"{path}: column {name!r} is empty in {gaps:,} of {len(values):,} rows")
     if pa.types.is_floating(values.type) or (gaps and pa.types.is_integer(values.type)):
         column = values.cast(pa.float64()).to_numpy(zero_copy_only=False) if gaps else values.to_numpy()
         column = np.asarray(column, np.float64)
         bad = np.flatnonzero(~np.isfinite(column))
         if len(bad) and not unbounded:
             raise InputError(
-                f"{path}: column {name!r} has {len(bad):,} values that are not finite, the first "
-                f"{column[bad[0]]} in row {bad[0]:,}"
+                f"{path}: column {name!r} is {column[bad[0]]} in row {bad[0]:,}; not finite in all: {len(bad):,}"
             )
         return column
     return np.asarray(values.to_numpy())

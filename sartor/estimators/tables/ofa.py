@@ -168,6 +168,7 @@ class Note10:
         names = zip(columns["resolution"].tolist(), columns["op"].tolist(), strict=True)
         figures = np.stack([columns["mean_ms"], columns["std_ms"]], 1).tolist()
         self._known = dict(zip(names, figures, strict=True))
+        self._space = space()
 
     def cost(self, candidate: Candidate) -> Mapping[str, Figure]:
         """Returns ``latency_ms``; only the candidate's architecture is read.
@@ -179,7 +180,7 @@ class Note10:
 
     def latency(self, architecture: Mapping[str, Any]) -> Figure:
         """Returns the figure of an architecture; errors as `cost`."""
-        resolution = space().architecture(architecture)["resolution"]
+        resolution = self._space.architecture(architecture)["resolution"]
         known = sorted({each for each, _ in self._known})
         if resolution not in known:
             raise InputError(f"note10 was measured at {known[0]} to {known[-1]} pixels, not at {resolution}")
