@@ -115,7 +115,7 @@ def validate(
     distinct = len(np.unique(vectors, axis=0)) / len({canonical_key(graph) for graph in graphs_of(space, sample)})
     reconstruction = float(encoding.reconstructs(sample).mean()) if isinstance(encoding, Reconstructing) else None
     tau = _neighbourhood_tau(encoding, space, rng, num_anchors, max_distance)
-    errors: tuple[float | None, ...] = (None,) * 4
+    errors: tuple[float | None, float | None, float | None, float | None] = (None, None, None, None)
     if len(architectures):
         errors = _topology_errors(encoding, space, architectures, np.asarray(values, np.float64), rng)
     return EncodingReport(vectors.shape[1], distinct, reconstruction, tau, *errors, ms)
