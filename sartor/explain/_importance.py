@@ -49,7 +49,7 @@ class Effect:
     Attributes:
         value: The value, as text.
         mean: In the figure's unit, as the forest expects it.
-        low: End of the 90% interval.
+        low: End of the 90% interval of how far it is from the mean of all values of the choice.
         high: Other end.
         num_trials: Trials that had it.
     """
@@ -186,9 +186,9 @@ def _words(num: int, r2: float | None, rank: float | None) -> str:
         known += f" (rank correlation {rank:.2f})"
     if r2 <= 0.05:
         return f"{known}: it learned next to nothing that holds beyond these {num}, so the shares mean little."
-    if r2 < 0.4:
+    if r2 < 0.5:
         return f"{known}: weak ground, take the order of the choices as a hint."
-    return f"{known}{': the large shares can be trusted, the small ones within their intervals.' if r2 < 0.8 else '.'}"
+    return f"{known}: read each share with its interval." if r2 < 0.8 else f"{known}."
 
 
 class _Forest:
@@ -291,7 +291,8 @@ class _Forest:
             return np.asarray(((rows - centre[..., None]) ** 2) @ joint)
 
         share, low, high = self._interval(float(variance(mean[None])[0]), variance(means))
-        spread = Z * means.std(0, ddof=1)
+        # Around the mean of the group: what values differ by is known better than where all of them lie.
+        spread = Z * (means - (means @ joint / max(active, 1e-300))[:, None]).std(0, ddof=1)
         effects = tuple(
             Effect(label, float(m), float(m - s), float(m + s), int(count))
             for label, m, s, count, weight in zip(column.labels, mean, spread, counts, joint, strict=True)

@@ -137,6 +137,8 @@ def shared_by_best(space: Space, trials: Sequence[Trial], goals: Goals, *, seed:
     what = f"highest {goals.primary.name}" if goals.primary.direction == "max" else f"lowest {goals.primary.name}"
     if len(goals.objectives) > 1:
         what = "front after front of " + " and ".join(o.name for o in goals.objectives)
+    # Of what is equally likely, plain values come before paths, then what sets the best apart most.
+    rows.sort(key=lambda row: (row.chance, row.kind != "value", row.evaluated - row.best))
     words = f"The best are {num} of {total} evaluated architectures: {what}, at the highest fidelity first."
     return SharedByBest(num, total, len(tested), tuple(rows), words)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sartor.goals import Goals, Limit, Objective
+from sartor.report._explanation import Mattered, mattered
 from sartor.report._figures import Row, figure_rows, heroes
 from sartor.report._finalists import Finalist, baseline_of_search, best_so_far, make_finalist, name_of_baseline
 from sartor.report._ranking import Agreement, agreement
@@ -64,6 +65,7 @@ class Page:
     search_retrained: Agreement | None
     validation_test: Agreement | None
     fidelities_compared: str
+    mattered: Mattered
     counts: tuple[tuple[str, int], ...]
     spent: tuple[Spent, ...]
     totals: tuple[tuple[str, str], ...]
@@ -140,6 +142,7 @@ def collect(record: Record, run_id: str) -> Page:
         search_retrained=search_retrained,
         validation_test=validation_test,
         fidelities_compared=compared,
+        mattered=mattered(record, run.id),
         counts=tuple((state, n) for state in STATES if (n := sum(t.state == state for t in trials))),
         spent=_spent(trials),
         totals=_totals(run, final_run, trials, final_trials),
