@@ -18,16 +18,26 @@ if TYPE_CHECKING:
     from sartor.testing.devices import check_device
     from sartor.testing.encodings import check_encoding
     from sartor.testing.estimators import check_estimator
+    from sartor.testing.predictors import check_predictor
     from sartor.testing.spaces import check_space
     from sartor.testing.strategies import check_strategy
     from sartor.testing.tasks import check_task
 
-__all__ = ["check_device", "check_encoding", "check_estimator", "check_space", "check_strategy", "check_task"]
+__all__ = [
+    "check_device",
+    "check_encoding",
+    "check_estimator",
+    "check_predictor",
+    "check_space",
+    "check_strategy",
+    "check_task",
+]
 
 _MODULES = {
     "check_device": "devices",
     "check_encoding": "encodings",
     "check_estimator": "estimators",
+    "check_predictor": "predictors",
     "check_space": "spaces",
     "check_strategy": "strategies",
     "check_task": "tasks",
