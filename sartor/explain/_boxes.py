@@ -50,10 +50,11 @@ class Boxes:
                 masks.append(mask)
                 values.append(value / len(trees))
         self._starts = np.array(starts)
-        self._allowed = np.concatenate(masks).astype(np.float64)
+        allowed = np.concatenate(masks).astype(np.float64)
+        self._parts = [np.ascontiguousarray(allowed[:, at]) for at in self._at]
         self._values = np.concatenate(values)
-        self._shares = [self._share(k, ()) for k in range(len(columns))]
-        self._inside = np.stack([self._allowed[:, at] @ p for at, p in zip(self._at, self._shares, strict=True)])
+        self._shares = [self._share(k) for k in range(len(columns))]
+        self._inside = np.stack([own @ p for own, p in zip(self._parts, self._shares, strict=True)])
         self.coupled = self._find_coupled()
 
     def _leaves(self, tree: Any, owner: Sequence[int], features: Sequence[Floats], width: int) -> tuple[Any, Floats]:
@@ -69,16 +70,18 @@ class Boxes:
         leaf = nodes.children_left < 0
         return allowed[leaf], nodes.value[leaf, 0, 0]
 
-    def _share(self, k: int, held: Sequence[tuple[int, int]]) -> Floats:
-        """Returns the probabilities of a column's levels, inactive last, among the samples with the held levels."""
+    def _share(self, k: int) -> Floats:
+        """Returns the probabilities of a column's levels, inactive last."""
         if k in self._weights:
             return self._weights[k]
-        rows = np.ones(len(self._drawn), bool)
-        for column, level in held:
-            rows &= self._drawn[:, column] == level
+        return self._shares_given(k, np.ones((len(self._drawn), 1), bool))[:, 0]
+
+    def _shares_given(self, k: int, rows: npt.NDArray[np.bool_]) -> Floats:
+        """Returns the probabilities of a column's levels among each choice of samples, ``[levels, choices]``."""
         size = self._columns[k].num_levels + 1
-        counts = np.bincount(self._drawn[rows, k] % size, minlength=size).astype(np.float64)
-        return np.asarray(counts / max(counts.sum(), 1.0))
+        at = np.eye(size)[self._drawn[:, k] % size]
+        counts = at.T @ rows
+        return np.asarray(counts / np.maximum(counts.sum(0), 1.0))
 
     def _find_coupled(self) -> npt.NDArray[np.bool_]:
         """Returns which columns exclude levels or activity of one another, ``[columns, columns]``."""
@@ -122,23 +125,15 @@ class Boxes:
         if not near:
             inside = weight[:, None]
             for k in held:
-                allowed = self._allowed[:, self._at[k]][:, :-1]
+                allowed = self._parts[k][:, :-1]
                 inside = (inside[:, :, None] * allowed[:, None, :]).reshape(len(weight), -1)
             return np.add.reduceat(inside, self._starts).reshape(-1, *sizes)
-        out = np.zeros((len(self._starts), *sizes))
-        cells: list[list[int]] = np.argwhere(self.joint(*held) > 0).tolist()
-        for cell in cells:
-            pairs = list(zip(held, cell, strict=True))
-            own = weight.copy()
-            for k, level in pairs:
-                own *= self._allowed[:, self._at[k].start + level]
-            leaves = np.flatnonzero(own)
-            own = own[leaves]
-            for k in near:
-                given = [pair for pair in pairs if self.coupled[pair[0], k]]
-                own = own * (self._allowed[leaves, self._at[k]] @ self._share(k, given))
-            whole = np.zeros(len(weight))
-            whole[leaves] = own
-            place: tuple[Any, ...] = (slice(None), *cell)
-            out[place] = np.add.reduceat(whole, self._starts)
-        return out
+        cells: list[tuple[int, ...]] = list(np.ndindex(*sizes))
+        inside = np.repeat(weight[:, None], len(cells), 1)
+        for i, k in enumerate(held):
+            inside *= self._parts[k][:, [cell[i] for cell in cells]]
+        meets = [self._drawn[:, k, None] == np.array([cell[i] for cell in cells]) for i, k in enumerate(held)]
+        for k in near:
+            given = [rows for i, rows in zip(held, meets, strict=True) if self.coupled[i, k]]
+            inside *= self._parts[k] @ self._shares_given(k, np.logical_and.reduce(given))
+        return np.add.reduceat(inside, self._starts).reshape(-1, *sizes)

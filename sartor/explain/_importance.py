@@ -138,7 +138,7 @@ def importance(space: Space, trials: Sequence[Trial], objective: Objective, *, s
         used = list({t.architecture: t for t in reversed(used)}.values())[::-1]
     distinct = {a: i for i, a in enumerate(dict.fromkeys(t.architecture for t in used))}
     fidelities = [] if is_cost else sorted({t.proposal.fidelity for t in used})
-    said = tuple(str(f) for f in fidelities)
+    said = tuple(f"{round(f.amount, 2):g} {f.unit}" for f in fidelities)
 
     def nothing(words: str) -> Importance:
         return Importance(name, len(used), len(distinct), None, None, (), (), said, words)
