@@ -143,9 +143,9 @@ class Setting:
     source: str
     size: int
     cpu_s: float
-    steps: tuple[float, ...] = (60, 180)
+    steps: tuple[float, ...] = (60, 180, 540)
     num_train: int = 10_000
-    num_validation: int = 2_000
+    num_validation: int = 5_000
     num_test: int = 10_000
     strategy: str = DEFAULT_STRATEGY
     num_blocks: int = 8
@@ -542,7 +542,7 @@ def report(scores: Sequence[Score], methods: Sequence[str]) -> dict[str, Any]:
         print(f"{method:22s}       {median[method]:11.4f}  {best[method]:13.4f}  {ratio:.3f}")
 
     def over(prefix: str) -> float:
-        strongest = max(median[m] for m in methods if m.startswith(prefix))
+        strongest = max((median[m] for m in methods if m.startswith(prefix)), default=0.0)
         return round(median["sartor"] / strongest, 4) if strongest else float("inf")
 
     return {

@@ -687,6 +687,11 @@ class Space:
         """
         return [self.architecture(self._encoder.values(vector)) for vector in np.asarray(vectors)]
 
+    @property
+    def is_wired(self) -> bool:
+        """Whether the space says how its networks are wired: equal graphs are then equal networks."""
+        return self._graph is not None
+
     def graph(self, architecture: Mapping[str, Any]) -> Graph:
         """Returns how the network of ``architecture`` is wired, as far as the space says (``Space(tree, graph=...)``).
 

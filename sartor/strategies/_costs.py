@@ -84,13 +84,18 @@ class CostModel:
         process = self._process(name)
         if process is None:
             return None
-        mean, covariance = process.predict(inputs)
-        return mean, np.sqrt(np.maximum(np.diag(covariance), _LEAST_SPREAD**2))
+        mean, deviation = process.marginals(inputs)
+        return mean, np.maximum(deviation, _LEAST_SPREAD)
 
     def log_feasible(self, architectures: Sequence[Architecture]) -> Array:
         """Returns the logarithm of the probability that all limits hold (Gardner et al. 2014), shape ``(k,)``."""
-        total = np.zeros(len(architectures))
-        inputs = encoded(self.space, architectures)
+        if not self.limits:
+            return np.zeros(len(architectures))
+        return self.log_feasible_of(encoded(self.space, architectures))
+
+    def log_feasible_of(self, inputs: Array) -> Array:
+        """Returns the same of `encoded` architectures."""
+        total = np.zeros(len(inputs))
         for limit in self.limits:
             predicted = self.predict(limit.name, inputs)
             if predicted is not None:

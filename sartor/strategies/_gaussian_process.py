@@ -60,6 +60,14 @@ class GaussianProcess:
         _, length, signal, whitener, solved = best
         return cls(inputs, centre, scale, length, signal, whitener, signal * solved, mean, std)
 
+    def marginals(self, inputs: Array) -> tuple[Array, Array]:
+        """Returns mean and standard deviation without noise, shape ``(k,)`` each, in units of the targets."""
+        cross = _kernel(inputs, self.inputs, _squared(inputs, self.inputs), self.centre, self.scale, self.length)
+        solved = self.whitener @ (self.signal * cross.T)
+        prior = _LINEAR * ((inputs - self.centre) ** 2).sum(1) / self.scale + (1 - _LINEAR)
+        variance = np.maximum(self.signal * prior - (solved**2).sum(0), 0.0)
+        return self.mean + self.std * (cross @ self.weights), self.std * np.sqrt(variance)
+
     def predict(self, inputs: Array) -> tuple[Array, Array]:
         """Returns mean, shape ``(k,)``, and covariance without noise, shape ``(k, k)``, in units of the targets."""
         cross = _kernel(inputs, self.inputs, _squared(inputs, self.inputs), self.centre, self.scale, self.length)

@@ -1,16 +1,23 @@
-"""Bayesian optimisation with random scalarisations (Paria, Kandasamy and Poczos 2020, arXiv:1805.12168).
+"""Bayesian optimisation of architectures: expected improvement for one objective, random scalarisations for several.
 
-Each objective has a Gaussian process; each proposal draws weights and one joint sample of the processes at many
-candidates (Thompson sampling), and takes the best by the augmented Chebyshev sum. As Sartor is used, that is:
+A Gaussian process over several descriptions of an architecture (its choices, its paths where the space says how it is
+wired, training-free scores where there are some) predicts each objective that has to be trained for. One objective: the
+candidate of the largest expected improvement on the best mean (Jones, Schonlau and Welch 1998,
+doi:10.1023/A:1008306431147; for architectures Kandasamy et al. 2018, arXiv:1802.07191). Several: each proposal draws
+weights and one joint sample of the processes (Thompson sampling), and takes the best by the augmented Chebyshev sum
+(Paria, Kandasamy and Poczos 2020, arXiv:1805.12168). As Sartor is used, that is:
 
 - Limits: each limited cost has a process too (of its logarithm; every trial tells it, also the infeasible ones, which
   cost almost nothing), and candidates count by their probability of meeting all limits (Gardner et al. 2014).
 - Costs that are objectives are predicted by the same processes: they are known long before accuracies are.
 - Every third proposal is for the primary objective alone, since the best network within the limits is asked for most.
-- Candidates are mutations and crossovers of the best known, and random ones, as in BANANAS (White et al. 2021,
-  arXiv:1910.11858).
+- Candidates are all architectures of a small space, one of each isomorphism class; of a large one mutations and
+  crossovers of the best known and random ones, as in BANANAS (White et al. 2021, arXiv:1910.11858).
 - With successive halving an architecture counts with its highest fidelity; lower ones are lifted by the mean gain of
   those that were promoted.
+- With training-free scores the first architectures are drawn from the tenth of the space that these call best.
+- The more results there are, the less each one says: from some hundred on, several proposals are made of one fit, which
+  reads at most 256 results, so that the time of a proposal does not grow.
 """
 
 from __future__ import annotations
@@ -22,14 +29,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sartor.errors import InputError
 from sartor.front import domination_ranks
-from sartor.goals import Goals
+from sartor.goals import Goals, Objective
 from sartor.registry import Spec
 from sartor.space import Architecture, Space
-from sartor.strategies._costs import MAX_FITTED, CostModel, encoded
+from sartor.strategies._costs import MAX_FITTED, CostModel
+from sartor.strategies._features import Features, Scores
 from sartor.strategies._fidelity import highest
-from sartor.strategies._fresh import Fresh, check_at_least, from_text
-from sartor.strategies._gaussian_process import GaussianProcess, draw
+from sartor.strategies._fresh import NUM_TRIES, Fresh, check_at_least, from_text
+from sartor.strategies._gaussian_process import draw
+from sartor.strategies._surrogate import Surrogate, capped
 from sartor.trials import Fidelity, Proposal, Trial
 
 SPEC = Spec(
@@ -41,12 +51,20 @@ SPEC = Spec(
 
 Array = npt.NDArray[np.float64]
 _AUGMENTATION = 0.05
-_NUM_CANDIDATES = 150
+_NUM_CANDIDATES = 600
+_NUM_DRAWN = 150
+"""Candidates of which a joint sample is drawn: its cost grows with the cube."""
 _NUM_ELITE = 12
+_FEW = 150
+"""Results up to which every proposal has a fit of its own, and all of a small space are candidates."""
+_PER_FIT = 40
+"""From there on, one proposal more of a fit for so many results."""
+_REFIT = 1.1
+"""Kernel parameters are searched anew when so many times more results are there; a tenth of `_FEW` at first."""
 
 
 class Bayesian:
-    """Proposes what a sample of the Gaussian processes says is best.
+    """Proposes what Gaussian processes say is best.
 
     Args:
         space: Where architectures come from.
@@ -54,10 +72,12 @@ class Bayesian:
         fidelities: Ascending; the last is used.
         seed: Same seed and results, same proposals.
         initial: Proposed first.
-        num_initial: Random architectures before the first that is modelled.
+        num_initial: Architectures before the first that is modelled.
+        scores: Training-free scores, higher better; the first architectures are drawn from the best tenth by them.
+        features: Descriptions to be shared with other strategies on this space; they have scores of their own.
 
     Raises:
-        InputError: ``num_initial`` is below 2.
+        InputError: ``num_initial`` is below 2; both ``scores`` and ``features``.
     """
 
     def __init__(
@@ -69,10 +89,15 @@ class Bayesian:
         seed: int = 0,
         initial: Sequence[Architecture] = (),
         num_initial: int = 10,
+        scores: Scores | None = None,
+        features: Features | None = None,
     ) -> None:
         check_at_least("num_initial", num_initial, 2)
+        if scores is not None and features is not None:
+            raise InputError("expected scores or features, got both: features have scores of their own")
         self._space, self._goals, self._fidelity = space, goals, highest(fidelities)
         self._num_initial = num_initial
+        self._features = features or Features(space, scores)
         self._fresh = Fresh(space, np.random.default_rng([seed, 5]), initial)
         self._costs = CostModel(space, goals)
         if goals.limits:
@@ -80,12 +105,18 @@ class Bayesian:
         self._learned = [o for o in goals.objectives if o.name not in self._costs.names]
         self._known: dict[str, _Known] = {}
         """By digest, in the order first told."""
+        self._asked: set[str] = set()
+        """Keys of the networks proposed."""
         self._num_modelled = 0
+        self._waiting: list[Architecture] = []
+        """Proposals of the last fit, best first."""
+        self._parameters: dict[str, Array] = {}
+        self._searched_at = 0
 
     def ask(self, n: int) -> list[Proposal]:
         proposals: list[Proposal] = []
         while len(proposals) < n:
-            architecture = self._best_candidate() if self._is_ready() else self._fresh.drawn()
+            architecture = self._modelled() if self._is_ready() else self._first()
             if architecture is None:
                 break
             proposals.append(Proposal(architecture, self._fidelity))
@@ -95,9 +126,32 @@ class Bayesian:
         enough = len(self._fresh) >= self._num_initial and not self._fresh.has_initial and not self._fresh.exhausted
         return enough and len(self._known) >= 2
 
+    def _first(self) -> Architecture | None:
+        """Returns an architecture before there is a model: one that the scores call good, where there are scores."""
+        promising = self._features.promising
+        if promising and not self._fresh.has_initial:
+            rng = self._fresh.rng
+            for _ in range(NUM_TRIES):
+                architecture = self._fresh.likely(lambda: promising[int(rng.integers(len(promising)))])
+                if self._take(architecture):
+                    return architecture
+        drawn = self._fresh.drawn()
+        if drawn is not None:
+            self._asked.add(self._features.key(drawn))
+        return drawn
+
+    def _take(self, architecture: Architecture) -> bool:
+        """Marks an architecture as proposed; returns whether neither it nor the same network was before."""
+        key = self._features.key(architecture)
+        if key in self._asked or not self._fresh.take(architecture):
+            return False
+        self._asked.add(key)
+        return True
+
     def tell(self, trials: Sequence[Trial]) -> None:
         for trial in trials:
             self._fresh.take(trial.architecture)
+            self._asked.add(self._features.key(trial.architecture))
             self._costs.tell(trial)
             if trial.state != "complete":
                 continue
@@ -108,31 +162,123 @@ class Bayesian:
                 kept = [i for i, o in enumerate(self._goals.objectives) if o in self._learned]
                 known.losses[trial.proposal.fidelity.amount] = losses[kept].tolist()
 
+    def recommend(self) -> Architecture:
+        """Returns the trained architecture within the limits that is best in the primary objective by its model's mean.
+
+        One training is noisy; what the model says of it draws on the others too.
+
+        Raises:
+            InputError: Nothing that meets the limits was trained.
+        """
+        trained = [known for known in self._known.values() if self._is_within(known.architecture)]
+        if not trained:
+            raise InputError("expected a complete trial within the limits, got none: nothing can be recommended")
+        primary = self._goals.primary
+        if primary not in self._learned:
+            return min(trained, key=lambda known: self._costs.known(known.architecture)[primary.name]).architecture
+        surrogate = self._surrogate(primary, self._fitted())
+        losses, _ = surrogate.marginals(self._features.of([known.architecture for known in trained]))
+        return trained[int(losses.argmin())].architecture
+
+    def _is_within(self, architecture: Architecture) -> bool:
+        costs = self._costs.known(architecture)
+        return all(costs.get(limit.name, -np.inf) <= np.log(limit.bound) + 1e-12 for limit in self._goals.limits)
+
     # --- the model
 
-    def _best_candidate(self) -> Architecture | None:
-        """Returns the best of the candidates under one sample of the processes; a random one when all are known."""
-        rng = self._fresh.rng
-        self._num_modelled += 1
-        trained = list(self._known.values())[-MAX_FITTED:]
-        candidates = self._candidates(trained)
-        inputs = encoded(self._space, candidates)
-        columns: dict[str, Array] = {}
+    def _fitted(self) -> list[_Known]:
+        """Returns the results that are modelled: at most 256, half of them the best, the others the latest."""
+        trained = list(self._known.values())
+        if len(trained) <= MAX_FITTED:
+            return trained
+        order = np.argsort(_lifted(trained)[:, 0], kind="stable") if self._learned else np.arange(len(trained))
+        kept = set(order[: MAX_FITTED // 2].tolist())
+        latest = (i for i in reversed(range(len(trained))) if i not in kept)
+        kept |= {next(latest) for _ in range(MAX_FITTED - len(kept))}
+        return [trained[i] for i in sorted(kept)]
+
+    def _surrogate(self, objective: Objective, fitted: Sequence[_Known]) -> Surrogate:
+        groups = self._features.of([known.architecture for known in fitted])
+        losses = capped(_lifted(fitted)[:, self._learned.index(objective)])
+        return Surrogate.fit(groups, losses, self._parameters.get(objective.name), search=self._searches())
+
+    def _searches(self) -> bool:
+        num = len(self._known)
+        return num < _FEW or num >= self._searched_at * _REFIT
+
+    def _modelled(self) -> Architecture | None:
+        """Returns the next of the last fit's proposals, or the first of a new fit."""
+        while True:
+            if not self._waiting:
+                self._waiting = self._ranked(1 + max(0, len(self._known) - _FEW) // _PER_FIT)
+                if not self._waiting:
+                    return self._first()
+            architecture = self._waiting.pop(0)
+            if self._take(architecture):
+                return architecture
+
+    def _ranked(self, num: int) -> list[Architecture]:
+        """Returns up to ``num`` networks that were not proposed, best first."""
+        fitted = self._fitted()
+        candidates, groups = self._candidates(fitted)
+        if not candidates:
+            return []
+        surrogates = {objective.name: self._surrogate(objective, fitted) for objective in self._learned}
+        self._parameters = {name: surrogate.parameters for name, surrogate in surrogates.items()}
+        if self._searches():
+            self._searched_at = len(self._known)
+        chance = self._costs.log_feasible_of(groups[0])
+        columns: dict[str, tuple[Array, Array]] = {}
         for name in self._costs.names:
-            predicted = self._costs.predict(name, inputs)
+            predicted = self._costs.predict(name, groups[0])
             if predicted is not None:
-                columns[name] = predicted[0]
-        lifted = _lifted(trained)
-        known = encoded(self._space, [known.architecture for known in trained])
-        for i, objective in enumerate(self._learned):
-            mean, covariance = GaussianProcess.fit(known, lifted[:, i]).predict(inputs)
-            columns[objective.name] = draw(mean, covariance, rng)
-        scores = self._scalarised(columns, trained, lifted) - self._costs.log_feasible(candidates)
-        order: list[int] = np.argsort(scores, kind="stable").tolist()
-        for i in order:
-            if self._fresh.take(candidates[i]):
-                return candidates[i]
-        return self._fresh.drawn()
+                columns[name] = predicted
+        for name, surrogate in surrogates.items():
+            columns[name] = surrogate.marginals(groups)
+        lifted = _lifted(fitted)
+        name = self._goals.primary.name
+        improvement = None
+        if name in surrogates:
+            known, _ = surrogates[name].marginals(self._features.of([known.architecture for known in fitted]))
+            improvement = _log_improvement(*columns[name], float(known.min())) + chance
+        found: dict[Architecture, None] = {}
+        for _ in range(num):
+            self._num_modelled += 1
+            weights = self._weights()
+            if weights is None and improvement is not None:
+                order = np.argsort(-improvement, kind="stable")
+            else:
+                order = self._by_sample(weights, columns, surrogates, groups, fitted, lifted, chance)
+            best = next((i for i in order.tolist() if candidates[i] not in found), None)
+            if best is None:
+                break
+            found[candidates[best]] = None
+        return list(found)
+
+    def _by_sample(
+        self,
+        weights: Array | None,
+        columns: Mapping[str, tuple[Array, Array]],
+        surrogates: Mapping[str, Surrogate],
+        groups: Sequence[Array],
+        fitted: Sequence[_Known],
+        lifted: Array,
+        chance: Array,
+    ) -> npt.NDArray[np.intp]:
+        """Returns the order of the candidates by one joint sample; only the most promising are part of it."""
+        hopeful = {name: mean - deviation for name, (mean, deviation) in columns.items()}
+        value = self._scalarised(hopeful, weights, fitted, lifted) - chance
+        kept = np.argsort(value, kind="stable")[:_NUM_DRAWN]
+        sampled = {name: mean[kept] for name, (mean, _) in columns.items()}
+        for name, surrogate in surrogates.items():
+            sampled[name] = draw(*surrogate.joint([group[kept] for group in groups]), self._fresh.rng)
+        value = self._scalarised(sampled, weights, fitted, lifted) - chance[kept]
+        return kept[np.argsort(value, kind="stable")]
+
+    def _weights(self) -> Array | None:
+        """Returns the weights of the next scalarisation, or None for the primary objective alone."""
+        num = len(self._goals.objectives)
+        return None if num == 1 or self._num_modelled % 3 == 0 else self._fresh.rng.dirichlet(np.ones(num))
 
     def _losses(self, trained: Sequence[_Known], lifted: Array) -> Array:
         """Returns the losses of all objectives, costs as logarithms, shape ``(num_trained, num_objectives)``."""
@@ -144,23 +290,38 @@ class Bayesian:
             ]
         )
 
-    def _scalarised(self, columns: Mapping[str, Array], trained: Sequence[_Known], lifted: Array) -> Array:
+    def _scalarised(
+        self, columns: Mapping[str, Array], weights: Array | None, trained: Sequence[_Known], lifted: Array
+    ) -> Array:
         """Returns a value of each candidate, smaller is better; the worst and the best known are 1 apart."""
-        rng = self._fresh.rng
         known = self._losses(trained, lifted)
         low, high = known.min(0), known.max(0)
         span = np.where(high > low, high - low, 1.0)
-        objectives = self._goals.objectives
         zero = np.zeros(len(next(iter(columns.values()))))
-        table = np.stack([columns.get(o.name, zero) for o in objectives], axis=1)
+        table = np.stack([columns.get(o.name, zero) for o in self._goals.objectives], axis=1)
         scaled = (table - low) / span
-        if len(objectives) == 1 or self._num_modelled % 3 == 0:
+        if weights is None:
             return np.asarray(scaled[:, 0])
-        weights = rng.dirichlet(np.ones(len(objectives)))
         return np.asarray((weights * scaled).max(1) + _AUGMENTATION * (weights * scaled).sum(1))
 
-    def _candidates(self, trained: Sequence[_Known]) -> list[Architecture]:
-        """Returns architectures near the best known and random ones, each once; some may be known."""
+    def _candidates(self, trained: Sequence[_Known]) -> tuple[Sequence[Architecture], list[Array]]:
+        """Returns networks that were not proposed, with their descriptions: all, or some near the best and random."""
+        features = self._features
+        if features.listed and len(self._known) <= _FEW:
+            rows = [i for i, key in enumerate(features.listed) if key not in self._asked]
+            listed = list(features.listed.values())
+            return [listed[i] for i in rows], [group[rows] for group in features.groups]
+        found: dict[str, Architecture] = {}
+        for architecture in self._varied(trained):
+            key = features.key(architecture)
+            if key not in self._asked and architecture not in self._fresh:
+                found.setdefault(key, architecture)
+        features.forget()
+        candidates = list(found.values())
+        return candidates, features.of(candidates) if candidates else []
+
+    def _varied(self, trained: Sequence[_Known]) -> list[Architecture]:
+        """Returns architectures near the best known and random ones, each once."""
         space, rng = self._space, self._fresh.rng
         losses = self._losses(trained, _lifted(trained))
         order = np.lexsort((losses[:, 0], domination_ranks(losses)))
@@ -168,11 +329,11 @@ class Bayesian:
         elite = list(dict.fromkeys([*order[:_NUM_ELITE].tolist(), *by_primary[: _NUM_ELITE // 2].tolist()]))
         found: dict[Architecture, None] = {}
         for i in range(_NUM_CANDIDATES):
-            if i % 3 == 0:
+            if i % 4 == 0:
                 made = space.sample_choices(rng)
             else:
                 made = trained[elite[int(rng.integers(len(elite)))]].architecture
-                if i % 3 == 1 and len(elite) > 1:
+                if i % 4 == 1 and len(elite) > 1:
                     made = space.crossover(made, trained[elite[int(rng.integers(len(elite)))]].architecture, rng)
                 for _ in range(1 + int(rng.integers(3))):
                     made = space.mutate(made, rng)
@@ -190,6 +351,10 @@ class Bayesian:
                 for known in self._known.values()
             ],
             "num_modelled": self._num_modelled,
+            "asked": sorted(self._asked),
+            "waiting": [architecture.to_json() for architecture in self._waiting],
+            "parameters": {name: values.tolist() for name, values in self._parameters.items()},
+            "searched_at": self._searched_at,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -200,6 +365,10 @@ class Bayesian:
             known = _Known(from_text(self._space, text), {amount: list(each) for amount, each in losses})
             self._known[Fresh.digest(known.architecture)] = known
         self._num_modelled = state["num_modelled"]
+        self._asked = set(state["asked"])
+        self._waiting = [from_text(self._space, text) for text in state["waiting"]]
+        self._parameters = {name: np.array(values) for name, values in state["parameters"].items()}
+        self._searched_at = state["searched_at"]
 
 
 @dataclass
@@ -224,3 +393,17 @@ def _lifted(trained: Sequence[_Known]) -> Array:
         gain[lower] = gain[upper] + (np.mean(both, axis=0) if both else 0.0)
     return np.array([known.losses[max(known.losses)] + gain[max(known.losses)] for known in trained])
 
+
+
+def _log_improvement(mean: Array, deviation: Array, best: float) -> Array:
+    """Returns the logarithm of the expected improvement of losses on ``best``, ``[k]``.
+
+    Far from the best the tail's expansion is used, as the difference underflows (Ament et al. 2023, arXiv:2310.20708).
+    """
+    from scipy.special import log_ndtr, ndtr
+
+    z = (best - mean) / deviation
+    density = np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
+    near = np.log(np.maximum(density + z * ndtr(z), 1e-300))
+    far = np.where(z < 0, log_ndtr(np.minimum(z, 0)) - np.log1p(z**2) + np.log(np.maximum(-z, 1.0)), 0.0)
+    return np.asarray(np.log(deviation) + np.where(z > -4, near, far))

@@ -1,0 +1,134 @@
+"""What a surrogate sees of an architecture: its choices, its paths, and training-free scores where there are some."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from sartor.errors import InputError
+from sartor.space import Architecture, Space
+
+Scores = Callable[[Sequence[Architecture]], npt.NDArray[np.float64]]
+"""Architectures to training-free scores, ``[n, k]``, k >= 1, all finite; higher is better."""
+
+MAX_LISTED = 20_000
+"""Spaces of up to so many architectures are listed, and every one is a candidate."""
+_NUM_SCORED = 2_000
+_NUM_REFERENCE = 1_000
+"""Architectures whose scores say what is much."""
+
+
+class Features:
+    """Descriptions of the architectures of a space, kept for those that were asked for.
+
+    One may be shared by several strategies on a space.
+
+    Args:
+        space: Of the architectures.
+        scores: Training-free scores, or None.
+    """
+
+    def __init__(self, space: Space, scores: Scores | None = None) -> None:
+        self.space, self._scores = space, scores
+        self._rows: dict[Architecture, list[npt.NDArray[np.float64]]] = {}
+        self._keys: dict[Architecture, str] = {}
+
+    @cached_property
+    def listed(self) -> Mapping[str, Architecture]:
+        """All architectures of a small space by their keys, one of each class of the same network; else none."""
+        if self.space.continuous:
+            return {}
+        found = list(itertools.islice(self.space, MAX_LISTED + 1))
+        first: dict[str, Architecture] = {}
+        for architecture in found if len(found) <= MAX_LISTED else ():
+            first.setdefault(self.key(architecture), architecture)
+        return first
+
+    @cached_property
+    def groups(self) -> list[npt.NDArray[np.float64]]:
+        """Descriptions of `listed`."""
+        return self._made(list(self.listed.values()))
+
+    def key(self, architecture: Architecture) -> str:
+        """Returns a text that is equal for architectures known to be the same network."""
+        known = self._keys.get(architecture)
+        if known is not None:
+            return known
+        if self.space.is_wired:
+            from sartor.space.encodings._isomorphism import canonical_key
+
+            key = canonical_key(self.space.graph(architecture).live())
+        else:
+            key = architecture.to_json()
+        if len(self._keys) < MAX_LISTED:
+            self._keys[architecture] = key
+        return key
+
+    def of(self, architectures: Sequence[Architecture]) -> list[npt.NDArray[np.float64]]:
+        """Returns descriptions, ``[n, features]`` each; the first has the choices one by one."""
+        new = [a for a in dict.fromkeys(architectures) if a not in self._rows]
+        if new:
+            made = self._made(new)
+            for i, architecture in enumerate(new):
+                self._rows[architecture] = [group[i] for group in made]
+        rows = [self._rows[a] for a in architectures]
+        return [np.stack([row[k] for row in rows]) for k in range(len(rows[0]))]
+
+    def forget(self) -> None:
+        """Drops what was kept."""
+        self._rows.clear()
+
+    @cached_property
+    def promising(self) -> Sequence[Architecture]:
+        """The tenth of the space, or of 2,000 drawn, that the scores call best by their mean quantile; else none."""
+        if self._scores is None:
+            return ()
+        found = list(self.listed.values()) or self.space.sample(np.random.default_rng(1), _NUM_SCORED)
+        order = np.argsort(-self._scored(found).mean(1), kind="stable")
+        return [found[i] for i in order[: max(1, len(found) // 10)]]
+
+    # --- descriptions
+
+    def _made(self, architectures: Sequence[Architecture]) -> list[npt.NDArray[np.float64]]:
+        groups = [np.asarray(self.space.encode(architectures), np.float64)]
+        if self._paths is not None:
+            groups.append(self._paths(architectures))
+        if self._scores is not None:
+            groups.append(self._scored(architectures))
+        return groups
+
+    @cached_property
+    def _paths(self) -> Callable[[Sequence[Architecture]], npt.NDArray[np.float64]] | None:
+        if not self.space.is_wired:
+            return None
+        from sartor.space.encodings.path import Path
+
+        return Path(self.space, contract_skips=True)
+
+    @cached_property
+    def _reference(self) -> npt.NDArray[np.float64]:
+        """Scores of architectures drawn once, sorted in each column."""
+        drawn = self.space.sample(np.random.default_rng(0), _NUM_REFERENCE)
+        return np.sort(self._raw(drawn), axis=0)
+
+    def _scored(self, architectures: Sequence[Architecture]) -> npt.NDArray[np.float64]:
+        from scipy.special import ndtri
+
+        raw, reference = self._raw(architectures), self._reference
+        columns = []
+        for column, known in zip(raw.T, reference.T, strict=True):
+            below = np.searchsorted(known, column, side="left") + np.searchsorted(known, column, side="right")
+            columns.append(ndtri((below / 2 + 0.5) / (len(known) + 1)))
+        return np.stack(columns, axis=1)
+
+    def _raw(self, architectures: Sequence[Architecture]) -> npt.NDArray[np.float64]:
+        assert self._scores is not None
+        raw = np.asarray(self._scores(architectures), np.float64)
+        raw = raw[:, None] if raw.ndim == 1 else raw
+        if raw.shape[0] != len(architectures) or not np.isfinite(raw).all():
+            raise InputError(f"scores are finite numbers, [{len(architectures)}, k], got shape {raw.shape}")
+        return raw
