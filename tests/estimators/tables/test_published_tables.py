@@ -82,6 +82,19 @@ def test_nasbench201_rows_are_the_cells_of_their_texts(published: Path) -> None:
     assert round(table.costs["macs"].values[13_714] / 1e6, 2) == 153.27
 
 
+def test_latencies_of_nasbench201_say_how_far_they_repeat(published: Path) -> None:
+    table = load(published, "nasbench201")
+    errors = {device: costs["latency_ms"].error for device, costs in table.devices.items()}
+    assert errors["eyeriss"] is None and table.devices["fpga"]["energy_mj"].kind == "estimated"
+    assert 0.001 < (errors["2080ti_256"] or 0) < 0.005 < (errors["1080ti_1"] or 0) < 0.1 < (errors["pixel3"] or 0) < 0.3
+    networks = defaultdict(list)
+    for row, (iso, codes) in enumerate(zip(table.column("iso").tolist(), table.codes.tolist(), strict=True)):
+        networks[iso, tuple(sorted(codes))].append(row)
+    values = table.devices["1080ti_1"]["latency_ms"].values
+    apart = [np.abs(values[rows] / values[rows].mean() - 1) for rows in networks.values() if len(rows) > 1]
+    assert errors["1080ti_1"] == pytest.approx(np.quantile(np.concatenate(apart), 0.9))
+
+
 def test_isomorphic_cells_of_nasbench201_were_trained_apart(published: Path) -> None:
     table = load(published, "nasbench201", "cifar100")
     rows = defaultdict(list)
