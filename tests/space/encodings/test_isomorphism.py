@@ -50,13 +50,13 @@ def test_a_graph_keeps_its_key_under_every_numbering() -> None:
 
 def test_keys_agree_with_an_independent_test_of_isomorphism() -> None:
     rng = np.random.default_rng(1)
-    graphs = [_drawn(rng, 4, 0.6) for _ in range(120)]
+    graphs = [_drawn(rng, 4, 0.6) for _ in range(70)]
     equal = 0
     for one, other in itertools.combinations(graphs, 2):
         isomorphic = nx.is_isomorphic(_networkx(one), _networkx(other), node_match=lambda a, b: a == b)
         assert (canonical_key(one) == canonical_key(other)) == isomorphic
         equal += isomorphic
-    assert equal > 50
+    assert equal > 15
 
 
 def test_twins_are_not_searched() -> None:
