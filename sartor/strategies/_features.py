@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from sartor.contracts import Encoding
 from sartor.errors import InputError
 from sartor.space import Architecture, Space
 
@@ -17,6 +18,8 @@ Scores = Callable[[Sequence[Architecture]], npt.NDArray[np.float64]]
 
 MAX_LISTED = 20_000
 """Spaces of up to so many architectures are listed, and every one is a candidate."""
+_NUM_LOOKED_AT = 32
+"""Architectures that tell whether a space is one of chains."""
 _NUM_SCORED = 2_000
 _NUM_REFERENCE = 1_000
 """Architectures whose scores say what is much."""
@@ -95,19 +98,22 @@ class Features:
 
     def _made(self, architectures: Sequence[Architecture]) -> list[npt.NDArray[np.float64]]:
         groups = [np.asarray(self.space.encode(architectures), np.float64)]
-        if self._paths is not None:
-            groups.append(self._paths(architectures))
+        groups += [encoding(architectures) for encoding in self._encodings]
         if self._scores is not None:
             groups.append(self._scored(architectures))
         return groups
 
     @cached_property
-    def _paths(self) -> Callable[[Sequence[Architecture]], npt.NDArray[np.float64]] | None:
+    def _encodings(self) -> list[Encoding]:
+        """Counts of paths where graphs have several; in a chain, choices one by one say all."""
         if not self.space.is_wired:
-            return None
+            return []
+        drawn = self.space.sample(np.random.default_rng(0), _NUM_LOOKED_AT)
+        if all(len(graph.edges) < len(graph.labels) for graph in map(self.space.graph, drawn)):
+            return []
         from sartor.space.encodings.path import Path
 
-        return Path(self.space, contract_skips=True)
+        return [Path(self.space, contract_skips=True)]
 
     @cached_property
     def _reference(self) -> npt.NDArray[np.float64]:

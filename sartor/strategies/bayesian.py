@@ -51,7 +51,7 @@ SPEC = Spec(
 
 Array = npt.NDArray[np.float64]
 _AUGMENTATION = 0.05
-_NUM_CANDIDATES = 600
+_NUM_CANDIDATES = 1_000
 _NUM_DRAWN = 150
 """Candidates of which a joint sample is drawn: its cost grows with the cube."""
 _NUM_ELITE = 12

@@ -77,7 +77,7 @@ def test_a_strategy_proposes_the_initial_architectures_first() -> None:
 
 def test_strategies_are_listed_with_what_they_are_and_where_they_come_from() -> None:
     listed = specs("strategies")
-    assert set(listed) == {*SAMPLERS, "bayesian", "asha"}
+    assert {*SAMPLERS, "bayesian", "asha"} <= set(listed)
     for spec in listed.values():
         assert spec.summary and spec.citation and spec.load()
 
