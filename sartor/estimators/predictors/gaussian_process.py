@@ -1,10 +1,10 @@
 """A Gaussian process over paths, subtrees, choices and training-free scores.
 
 Rasmussen and Williams 2006; the blocks are those of BANANAS (paths, arXiv:1910.11858) and NAS-BOWL
-(Weisfeiler-Lehman subtrees, arXiv:2006.07556). One rational quadratic kernel sees the weighted sum of the squared distances
-of all blocks, each score a block of its own, so that what says nothing gets no weight; a linear kernel on each block of
-counts and on all scores is added. Weights, amplitudes and noise are the most probable under log-normal priors
-(marginal likelihood, its gradient in closed form), so that a few dozen values do not overfit them.
+(Weisfeiler-Lehman subtrees, arXiv:2006.07556). One rational quadratic kernel sees the weighted sum of the squared
+distances of all blocks, each score a block of its own, so that what says nothing gets no weight; a linear kernel on
+each block of counts and on all scores is added. Weights, amplitudes and noise are the most probable under log-normal
+priors (marginal likelihood, its gradient in closed form), so that a few dozen values do not overfit them.
 """
 
 from __future__ import annotations
