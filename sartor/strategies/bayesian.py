@@ -57,7 +57,7 @@ _NUM_DRAWN = 150
 _NUM_ELITE = 12
 _FEW = 150
 """Results up to which every proposal has a fit of its own, and all of a small space are candidates."""
-_PER_FIT = 40
+_PER_FIT = 20
 """From there on, one proposal more of a fit for so many results."""
 _REFIT = 1.1
 """Kernel parameters are searched anew when so many times more results are there; a tenth of `_FEW` at first."""

@@ -1,0 +1,355 @@
+"""Sartor's default strategy on published tables, beside what a person would use instead.
+
+    python benchmarks/tabular.py --table ../shared/data/nas            # says beforehand how many runs there are
+    python benchmarks/tabular.py --table ../shared/data/nas --quick    # within a minute: two seeds, two tables
+
+A run is a search in which a training is a look-up (`sartor.estimators.tables.simulate`); its regret is how far what it
+found is from the best of the table, in the unit of the table (points of accuracy on NAS-Bench-201). Protocols: *clean*,
+the search observes what it is judged by; *noisy*, it observes one training and is judged by the mean, both for the best
+it observed and for what it recommends.
+
+``sartor`` is ``bayesian`` as ``sartor search`` makes it, and sees the training-free scores that a table has published
+(on NAS-Bench-201 logarithm of SynFlow, NASWOT, Zen-score, linear regions, and multiply-accumulates; elsewhere
+parameters): ``sartor-blind`` sees none. Settings were chosen on NAS-Bench-201/CIFAR-10 and NAS-Bench-Macro; all others
+are held out. Each peer is used as its maker recommends: Optuna's samplers with their defaults.
+
+Results: see ``RESULTS`` in this file, negative ones included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import json
+import math
+import multiprocessing
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+
+from sartor._environment import environment
+from sartor.errors import SartorError
+from sartor.estimators.tables._table import Table
+from sartor.estimators.tables.simulate import Simulation, simulate
+from sartor.goals import Goals
+from sartor.registry import find
+from sartor.space import Architecture, Space
+from sartor.strategies._features import Features
+from sartor.trials import Fidelity, Proposal, Trial
+
+RESULTS = """
+"""
+
+TABLES: Mapping[str, tuple[str, str | None, tuple[str, ...], int]] = {
+    "c10": ("nasbench201", "cifar10", ("clean", "noisy"), 150),
+    "c100": ("nasbench201", "cifar100", ("clean", "noisy"), 150),
+    "in16": ("nasbench201", "imagenet16-120", ("clean", "noisy"), 150),
+    "macro": ("nasbench_macro", None, ("clean",), 100),
+    "nasbench101": ("nasbench101", None, ("clean",), 150),
+    "cora": ("nasbench_graph", "cora", ("clean",), 100),
+    "arxiv": ("nasbench_graph", "arxiv", ("clean",), 100),
+    "jigsaw": ("transnasbench101_micro", "jigsaw", ("clean",), 100),
+    "normal": ("transnasbench101_micro", "normal", ("clean",), 100),
+}
+"""Short name -> table, data set, protocols, queries."""
+SCORES = ("logsynflow", "naswot", "zen", "nregions")
+METHODS = ("sartor", "sartor-blind", "random", "evolution", "local-search", "optuna-tpe", "optuna-nsga2")
+QUICK = {"c10": ("clean",), "macro": ("clean",)}
+AT = (25, 50, 100, 150)
+
+
+@cache
+def table_of(short: str, folder: str) -> Table:
+    name, dataset, _, _ = TABLES[short]
+    load = find("tables", name).load()
+    made: Table = load(folder) if dataset is None else load(folder, dataset=dataset)
+    return made
+
+
+@cache
+def features_of(short: str, folder: str, seeing: bool) -> Features:
+    """Descriptions of a table's architectures, shared by all seeds of a process."""
+    table = table_of(short, folder)
+    columns = [table.scores[name] for name in SCORES if name in table.scores and short != "nasbench101"]
+    cost = next((table.costs[name].values for name in ("macs", "params") if name in table.costs), None)
+    columns += [] if cost is None else [cost]
+    if not seeing or not columns:
+        return Features(table.space)
+    scores = np.stack(columns, 1)
+    return Features(table.space, lambda architectures: scores[table.indices(architectures)])
+
+
+# --- Optuna
+
+
+class OptunaStrategy:
+    """An Optuna sampler as a strategy: a categorical parameter a choice."""
+
+    def __init__(
+        self, space: Space, goals: Goals, fidelities: Sequence[Fidelity], *, seed: int, sampler: str
+    ) -> None:
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        kinds: dict[str, Callable[[], Any]] = {
+            "tpe": lambda: optuna.samplers.TPESampler(seed=seed),
+            "nsga2": lambda: optuna.samplers.NSGAIISampler(seed=seed),
+        }
+        self._study = optuna.create_study(direction="minimize", sampler=kinds[sampler]())
+        self._space, self._goals, self._fidelity = space, goals, fidelities[-1]
+        self._open: dict[Architecture, Any] = {}
+        self._told: dict[Architecture, float] = {}
+
+    def ask(self, n: int) -> list[Proposal]:
+        proposals: list[Proposal] = []
+        while len(proposals) < n:
+            trial = self._study.ask()
+            architecture = self._suggested(trial)
+            if architecture is None:
+                # Not in the space: told so, as a person would.
+                self._study.tell(trial, 0.0 if not self._told else max(self._told.values()))
+            elif architecture in self._told:
+                self._study.tell(trial, self._told[architecture])
+            else:
+                self._open[architecture] = trial
+                proposals.append(Proposal(architecture, self._fidelity))
+        return proposals
+
+    def _suggested(self, trial: Any) -> Architecture | None:
+        compiled = self._space._compiled
+        codes: list[int] = []
+        values: dict[str, Any] = {}
+        for index, slot in enumerate(compiled.slots):
+            codes.append(-1)
+            if not compiled.is_active(index, codes):
+                continue
+            codes[index] = 0
+            if slot.kind == "choice":
+                codes[index] = trial.suggest_categorical(slot.id, list(range(len(slot.domain))))
+                values[slot.key] = slot.domain[codes[index]]
+        try:
+            return self._space.architecture(values)
+        except SartorError:
+            return None
+
+    def tell(self, trials: Sequence[Trial]) -> None:
+        for trial in trials:
+            loss = float(self._goals.losses(trial)[0])
+            self._told[trial.architecture] = loss
+            self._study.tell(self._open.pop(trial.architecture), loss)
+
+    def state_dict(self) -> dict[str, Any]:
+        raise NotImplementedError("a peer is not resumed")
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        raise NotImplementedError("a peer is not resumed")
+
+
+# --- runs
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run came to.
+
+    Attributes:
+        observed, recommended: Regret after 25, 50, 100, 150 queries; NaN beyond the run's own.
+        optimum: Queries until the best of the table was observed, or infinite.
+        seconds: CPU-seconds of the strategy and the look-ups.
+    """
+
+    table: str
+    protocol: str
+    method: str
+    seed: int
+    observed: tuple[float, ...]
+    recommended: tuple[float, ...]
+    optimum: float
+    seconds: float
+
+
+def run(short: str, folder: str, protocol: Any, method: str, seed: int, queries: int) -> Result:
+    """Runs a method on a table."""
+    table = table_of(short, folder)
+
+    def make(space: Space, goals: Goals, fidelities: Sequence[Fidelity], *, seed: int) -> Any:
+        if method.startswith("optuna-"):
+            return OptunaStrategy(space, goals, fidelities, seed=seed, sampler=method.removeprefix("optuna-"))
+        if method.startswith("sartor"):
+            features = features_of(short, folder, method == "sartor")
+            return find("strategies", "bayesian").load()(space, goals, fidelities, seed=seed, features=features)
+        return find("strategies", method).load()(space, goals, fidelities, seed=seed)
+
+    if method.startswith("sartor"):
+        features = features_of(short, folder, method == "sartor")
+        _ = features.groups, features.promising
+    began = time.process_time()
+    done: Simulation = simulate(table, make, queries, seed, protocol, at=[q for q in AT if q <= queries])
+    observed = tuple(done.regret_at(q) if q <= queries else math.nan for q in AT)
+    recommended = tuple(done.recommended.get(q, math.nan) for q in AT)
+    return Result(
+        short, protocol, method, seed, observed, recommended, done.queries_to(1e-9), time.process_time() - began
+    )
+
+
+def ask_tell_ms(folder: str) -> float:
+    """Returns the mean time of an ask and a tell between 900 and 1,100 trials on NAS-Bench-201."""
+    table = table_of("c10", folder)
+    fidelity = tuple(table.fidelities)[-1]
+    strategy = find("strategies", "bayesian").load()(
+        table.space, Goals((table.objective,)), [fidelity], features=features_of("c10", folder, True)
+    )
+    values, spent = table.observed(), 0.0
+    for number in range(1100):
+        began = time.process_time()
+        proposal = strategy.ask(1)[0]
+        asked = time.process_time()
+        value = float(values[table.index(proposal.architecture)])
+        trial = Trial(number, proposal, 0, "complete", {table.metric: value})
+        told = time.process_time()
+        strategy.tell([trial])
+        if number >= 900:
+            spent += time.process_time() - told + asked - began
+    return spent / 200 * 1e3
+
+
+# --- the table
+
+
+def report(results: Sequence[Result]) -> dict[str, Any]:
+    """Prints regrets by table, protocol and method; returns the figures of the last line."""
+    figures: dict[str, Any] = {}
+    print("\nregret: of the best observed after 25, 50, 100, 150 queries | of the recommended after 50, 100, 150")
+    print(f"{'table':12s} {'protocol':8s} {'method':15s} seeds{'':51s}  optimum at  CPU-s")
+    groups: dict[tuple[str, str, str], list[Result]] = {}
+    for result in results:
+        groups.setdefault((result.table, result.protocol, result.method), []).append(result)
+    for (table, protocol, method), found in sorted(groups.items(), key=lambda item: _place(*item[0])):
+        observed = np.mean([r.observed for r in found], axis=0)
+        recommended = np.mean([r.recommended for r in found], axis=0)
+        optimum = statistics.median(r.optimum for r in found)
+        seconds = statistics.mean(r.seconds for r in found)
+        print(
+            f"{table:12s} {protocol:8s} {method:15s} {len(found):5d}"
+            + "".join(f"{value:7.3f}" for value in observed)
+            + " |"
+            + "".join(f"{value:7.3f}" for value in recommended[1:])
+            + f"  {optimum:10.0f}  {seconds:5.1f}"
+        )
+        if table in ("c10", "c100", "in16"):
+            for i, queries in enumerate(AT):
+                if method == "sartor" and protocol == "clean" and queries in (50, 100):
+                    figures[f"clean_{table}_regret_{queries}"] = _rounded(observed[i])
+                if method == "sartor" and protocol == "noisy" and queries >= 50:
+                    figures[f"noisy_{table}_regret_{queries}"] = _rounded(recommended[i])
+                if table == "c100" and protocol == "noisy" and method in ("optuna-tpe", "random") and queries >= 50:
+                    figures[f"noisy_c100_regret_{queries}_{method.replace('-', '_')}"] = _rounded(observed[i])
+            if method == "sartor" and protocol == "clean":
+                figures[f"median_queries_to_optimum_{table}"] = optimum if math.isfinite(optimum) else None
+        if table == "nasbench101" and method == "sartor":
+            figures["nasbench101_regret_150"] = _rounded(observed[3] * 100)
+    ratios = []
+    for table, protocol in dict.fromkeys((r.table, r.protocol) for r in results):
+        means = {
+            method: float(np.mean([r.observed[2] for r in found]))
+            for (t, p, method), found in groups.items()
+            if (t, p) == (table, protocol)
+        }
+        peers = [value for method, value in means.items() if not method.startswith("sartor")]
+        if "sartor" in means and peers and min(peers) > 0 and math.isfinite(means["sartor"]):
+            ratios.append(means["sartor"] / min(peers))
+    figures["mean_regret_ratio_best_peer_100"] = _rounded(statistics.mean(ratios)) if ratios else None
+    return figures
+
+
+def _place(table: str, protocol: str, method: str) -> tuple[int, str, int]:
+    return list(TABLES).index(table), protocol, METHODS.index(method)
+
+
+def _rounded(value: float) -> float | None:
+    return round(float(value), 4) if math.isfinite(value) else None
+
+
+def plot(results: Sequence[Result], path: Path) -> None:
+    """Saves a bar a method for each table: mean regret of the best observed after 100 queries, with standard error."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    shown = list(dict.fromkeys((r.table, r.protocol) for r in results))
+    methods = [m for m in METHODS if any(r.method == m for r in results)]
+    figure, axes = plt.subplots(1, len(shown), figsize=(2.6 * len(shown), 3.2), constrained_layout=True, squeeze=False)
+    for axis, (table, protocol) in zip(axes[0], shown, strict=True):
+        for i, method in enumerate(methods):
+            values = [r.observed[2] for r in results if (r.table, r.protocol, r.method) == (table, protocol, method)]
+            if values:
+                axis.bar(i, np.mean(values), yerr=np.std(values) / np.sqrt(len(values)), color=f"C{i}", label=method)
+        axis.set_title(f"{table}, {protocol}", fontsize=9)
+        axis.set_xticks([])
+    axes[0][0].set_ylabel("regret after 100 queries")
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(methods), fontsize=8, frameon=False)
+    figure.savefig(path, dpi=130)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--table", default="../shared/data/nas", metavar="DIR", help="folder of the published tables")
+    parser.add_argument("--quick", action="store_true", help="two seeds and tables: shows that it works")
+    parser.add_argument("--seeds", type=int, help="how many (30; 2 when quick)")
+    parser.add_argument("--first-seed", type=int, default=0, help="others than those reported, to tune on")
+    parser.add_argument("--only", nargs="+", choices=list(TABLES), help="of the tables")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=None)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at the same time (one a core)")
+    parser.add_argument("--plot", type=Path, default=Path("tabular.png"))
+    arguments = parser.parse_args()
+    quick = arguments.quick
+    num_seeds = arguments.seeds or (2 if quick else 30)
+    seeds = range(arguments.first_seed, arguments.first_seed + num_seeds)
+    names = arguments.only or (list(QUICK) if quick else list(TABLES))
+    methods = arguments.methods or (("sartor", "random", "evolution", "optuna-tpe") if quick else METHODS)
+    jobs = [
+        (name, arguments.table, protocol, method, seed, 50 if quick else TABLES[name][3])
+        for name in names
+        for protocol in (QUICK.get(name, ("clean",)) if quick else TABLES[name][2])
+        for method in methods
+        for seed in seeds
+    ]
+    for name, value in environment().items():
+        print(f"{name}: {value}")
+    print(f"{len(jobs)} runs, {arguments.jobs} at once", flush=True)
+    results: list[Result] = []
+    with concurrent.futures.ProcessPoolExecutor(
+        arguments.jobs, mp_context=multiprocessing.get_context("spawn")
+    ) as pool:
+        futures = [pool.submit(run, *job) for job in jobs]
+        for i, future in enumerate(concurrent.futures.as_completed(futures), 1):
+            results.append(future.result())
+            if i % 50 == 0:
+                print(f"  {i} of {len(futures)}", flush=True)
+    figures = report(results)
+    if not quick:
+        figures["ask_tell_ms_1000"] = round(ask_tell_ms(arguments.table), 2)
+        plot(results, arguments.plot)
+        print(f"saved {arguments.plot}")
+    print(json.dumps({**figures, "seeds": num_seeds}))
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except SartorError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
