@@ -101,6 +101,8 @@ class Ensemble:
         """See `sartor.contracts.Predictor`. The noise of single trainings is part of the deviations."""
         check_fitted(self._committee)
         assert self._committee is not None
+        if not architectures:
+            return np.empty(0), np.empty(0)
         said = self._committee.predict(self._inputs(architectures))[: self._num]
         variance = self._factor * said.var(0, ddof=1) + self._floor
         return self._warp.moments(self._mean + self._std * said.mean(0), self._std * np.sqrt(variance))
