@@ -73,3 +73,22 @@ class Levels:
         old, new = self._losses[here], self._losses[moving][:, None]
         dominated: npt.NDArray[np.bool_] = np.logical_and((new <= old).all(-1), (new < old).any(-1))
         return [bool(column.any()) for column in dominated.T]
+
+
+def spread(losses: npt.NDArray[np.float64]) -> list[int]:
+    """Returns the order of an epsilon-net: the best in the first objective, then always the farthest from those taken.
+
+    Args:
+        losses: Points of one level, shape ``(num_points, num_objectives)``.
+    """
+    span = np.ptp(losses, axis=0)
+    points = losses / np.where(span > 0, span, 1.0)
+    order = [int(np.lexsort(losses.T[::-1])[0])]
+    distance = np.linalg.norm(points - points[order[0]], axis=1)
+    distance[order[0]] = -1.0
+    while len(order) < len(points):
+        farthest = int(distance.argmax())
+        order.append(farthest)
+        distance = np.minimum(distance, np.linalg.norm(points - points[farthest], axis=1))
+        distance[farthest] = -1.0
+    return order
