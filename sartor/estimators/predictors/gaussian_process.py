@@ -73,6 +73,8 @@ class GaussianProcess:
         num_likelihood: Values that the hyperparameters are fitted to, spread evenly over those given; all are used to
             predict.
         max_steps: Of L-BFGS.
+        structure: Shared with another predictor that is fitted to the same values, so that each architecture is
+            described once.
 
     Raises:
         InputError: ``num_likelihood`` or ``max_steps`` below 1.
@@ -87,10 +89,11 @@ class GaussianProcess:
         warp: WarpKind = "log",
         num_likelihood: int = 300,
         max_steps: int = 50,
+        structure: Structure | None = None,
     ) -> None:
         if num_likelihood < 1 or max_steps < 1:
             raise InputError(f"num_likelihood and max_steps are at least 1, got {num_likelihood} and {max_steps}")
-        self._structure, self._features, self._kind = Structure(space), features, warp
+        self._structure, self._features, self._kind = structure or Structure(space), features, warp
         self._num_likelihood, self._max_steps = num_likelihood, max_steps
         self._fitted: _Fitted | None = None
 
