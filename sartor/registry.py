@@ -40,6 +40,9 @@ class Spec:
         extra: Optional dependency group that it needs, or None.
         citation: Paper or source.
         version: Part of a run's fingerprint; raise it when results change.
+        needs: What must be there for it, in a sentence.
+        when: When to use it, in a sentence.
+        promotes: Whether a strategy goes from fidelity to fidelity itself, so that nothing else should around it.
     """
 
     name: str
@@ -48,6 +51,9 @@ class Spec:
     extra: str | None = None
     citation: str = ""
     version: int = 1
+    needs: str = ""
+    when: str = ""
+    promotes: bool = False
 
     def load(self) -> Any:
         """Imports and returns the target.

@@ -21,8 +21,17 @@ def tasks() -> None:
 
 
 def strategies() -> None:
-    """List the search strategies."""
-    _print("strategies")
+    """List the search strategies: what each needs and when to use which."""
+    table = Table("name", "what it is", box=None, header_style="bold", pad_edge=False)
+    for spec in specs("strategies").values():
+        lines = (
+            spec.summary,
+            f"[dim]needs[/] {spec.needs}" if spec.needs else "",
+            f"[dim]use[/] {spec.when}" if spec.when else "",
+            f"[dim]source[/] {spec.citation}" if spec.citation else "",
+        )
+        table.add_row(spec.name, "\n".join(filter(None, lines)))
+    Console().print(table)
 
 
 def spaces() -> None:

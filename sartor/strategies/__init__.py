@@ -7,7 +7,11 @@
 | ``evolution`` | regularised (aging) evolution (Real et al. 2019) | many cheap evaluations |
 | ``nsga2`` | NSGA-II (Deb et al. 2002) | several objectives, many trials |
 | ``bayesian`` | Gaussian processes, Thompson sampling (Paria et al. 2020) | few, costly trainings: the default |
+| ``tpe`` | tree-structured Parzen estimator (Bergstra et al. 2011) | many trainings, numbers, little time |
+| ``warm-start`` | training-free scores (Abdelfattah et al. 2021) before any of these | such scores are at hand |
 | ``asha`` | asynchronous successive halving (Li et al. 2020) around any of these | whenever trainings can be short |
+| ``hyperband`` | the same from several fidelities (Li et al. 2018) | short trainings may mislead |
+| ``bohb`` | Hyperband around ``tpe`` (Falkner et al. 2018) | the same, and dozens of trainings |
 
 `listed.Listed` proposes what it is given (retraining finalists) and so has no name.
 

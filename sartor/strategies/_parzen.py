@@ -45,7 +45,7 @@ class Parzen:
     Args:
         choices: Of the space.
         values: Observed decisions, ``[n, num_choices]``, n may be 0.
-        prior: How many observations the prior of each choice counts as.
+        prior: Observations that the prior of a choice adds to each of its values, or to its range of numbers.
     """
 
     def __init__(self, choices: Choices, values: Values, prior: float) -> None:
@@ -79,7 +79,7 @@ def _estimate(choice: Choice, observed: Array, prior: float) -> _Estimate:
     if choice.kind == "ordered":
         edges = np.arange(size + 1) / size
         return _Shares(_Normals((observed + 0.5) / size, prior).between(edges))
-    return _Shares(np.bincount(observed.astype(np.intp), minlength=size) + prior / size)
+    return _Shares(np.bincount(observed.astype(np.intp), minlength=size) + prior)
 
 
 class _Shares:
@@ -144,8 +144,8 @@ class _Members:
         for row, code in enumerate(observed.astype(np.intp).tolist()):
             table[row, list(domain.members(code))] = 1.0
         counts = np.bincount(np.searchsorted(sizes, table.sum(1)), minlength=len(sizes))
-        self._sizes = _Shares(counts + prior / len(sizes))
-        share = (table.sum(0) + prior / 2) / (len(table) + prior)
+        self._sizes = _Shares(counts + prior)
+        share = (table.sum(0) + prior) / (len(table) + 2 * prior)
         self._odds: Array = share / (1.0 - share)
         # Sums over the subsets of the items from each one on, by their size, of the products of their odds.
         self._sums = np.zeros((num + 1, num + 2))
@@ -181,7 +181,7 @@ class _Order:
     def __init__(self, domain: Orders, observed: Array, prior: float) -> None:
         self._domain = domain
         size = len(domain.items)
-        self._shares = np.full((size, size), prior / size)
+        self._shares = np.full((size, size), prior)
         for code in observed.astype(np.intp).tolist():
             self._shares[np.arange(size), list(domain.members(code))] += 1.0
 

@@ -10,13 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sartor.errors import InputError
+from sartor.registry import find
 from sartor.space import Space
 from sartor.strategies._levels import Levels, spread
 from sartor.strategies._standing import Standing
 from sartor.trials import Fidelity, Proposal
-
-_CHOOSE_FIDELITIES = ("asha", "bohb", "hyperband")
-"""Strategies that promote, which none of them can be the sampler of."""
 
 
 class Ladder:
@@ -56,10 +54,16 @@ class Ladder:
         self._rungs = [Rung.from_state(space, self._num_objectives, rung) for rung in state]
 
 
-def check_sampler(name: str, sampler: str) -> None:
-    """Raises `InputError` when the sampler of strategy ``name`` chooses fidelities itself."""
-    if sampler in _CHOOSE_FIDELITIES:
+def sampler_of(name: str, sampler: str) -> Any:
+    """Returns the class of the sampler of strategy ``name``.
+
+    Raises:
+        InputError: unknown, or it promotes itself.
+    """
+    spec = find("strategies", sampler)
+    if spec.promotes:
         raise InputError(f"{name} needs a strategy that proposes new architectures, not {sampler!r}: e.g. evolution")
+    return spec.load()
 
 
 class Rung:

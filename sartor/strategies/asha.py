@@ -15,11 +15,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sartor.goals import Goals
-from sartor.registry import Spec, find
+from sartor.registry import Spec
 from sartor.space import Architecture, Space
 from sartor.strategies._fidelity import ascending
 from sartor.strategies._fresh import check_at_least
-from sartor.strategies._rungs import Ladder, check_sampler
+from sartor.strategies._rungs import Ladder, sampler_of
 from sartor.strategies._standing import standing
 from sartor.trials import Fidelity, Proposal, Trial
 
@@ -28,6 +28,9 @@ SPEC = Spec(
     "sartor.strategies.asha:Asha",
     "asynchronous successive halving around another strategy",
     citation="Li et al. 2020, arXiv:1810.05934; Schmucker et al. 2021, arXiv:2106.12639",
+    needs="Trainings that can be short, at several fidelities; another strategy proposes.",
+    when="When a short training says something of a long one: the search puts it around other strategies by itself.",
+    promotes=True,
 )
 
 
@@ -45,7 +48,7 @@ class Asha:
         eta: One in so many of a rung is promoted.
 
     Raises:
-        InputError: ``eta`` below 2, unknown sampler, or a sampler that chooses fidelities itself.
+        InputError: ``eta`` below 2, unknown sampler, or a sampler that promotes itself.
     """
 
     def __init__(
@@ -61,10 +64,9 @@ class Asha:
         eta: int = 3,
     ) -> None:
         check_at_least("eta", eta, 2)
-        check_sampler("asha", sampler)
         rungs = ascending(fidelities)
         self._space, self._goals = space, goals
-        kind = find("strategies", sampler).load()
+        kind = sampler_of("asha", sampler)
         self._sampler = kind(space, goals, rungs[:1], seed=seed, initial=initial, **(sampler_options or {}))
         self._ladder = Ladder(rungs, len(goals.objectives), eta)
 

@@ -47,6 +47,8 @@ SPEC = Spec(
     "sartor.strategies.bayesian:Bayesian",
     "Gaussian processes and Thompson sampling with random scalarisations, limits included",
     citation="Paria, Kandasamy and Poczos 2020, arXiv:1805.12168",
+    needs="Nothing but results; training-free scores help where there are some.",
+    when="When trainings are few and costly: it needs the fewest.",
 )
 
 Array = npt.NDArray[np.float64]

@@ -25,6 +25,9 @@ SPEC = Spec(
     "sartor.strategies.bohb:Bohb",
     "Hyperband with a Parzen estimator of the highest fidelity that has enough results",
     citation="Falkner et al. 2018, arXiv:1807.01774",
+    needs="Trainings that can be short, at several fidelities.",
+    when="When trainings can be short and there are dozens or more of them, enough for a model.",
+    promotes=True,
 )
 
 _NUM_CANDIDATES = 64

@@ -18,11 +18,11 @@ from typing import Any
 
 from sartor.contracts import Strategy
 from sartor.goals import Goals
-from sartor.registry import Spec, find
+from sartor.registry import Spec
 from sartor.space import Architecture, Space
 from sartor.strategies._fidelity import ascending
 from sartor.strategies._fresh import Fresh, check_at_least
-from sartor.strategies._rungs import Ladder, check_sampler
+from sartor.strategies._rungs import Ladder, sampler_of
 from sartor.strategies._standing import standing
 from sartor.trials import Fidelity, Proposal, Trial, derive_seed
 
@@ -31,6 +31,9 @@ SPEC = Spec(
     "sartor.strategies.hyperband:Hyperband",
     "successive halving from several fidelities at once, around another strategy",
     citation="Li et al. 2018, arXiv:1603.06560",
+    needs="Trainings that can be short, at several fidelities; another strategy proposes.",
+    when="When nobody knows how far short trainings can be trusted.",
+    promotes=True,
 )
 
 
@@ -48,7 +51,7 @@ class Hyperband:
         eta: One in so many of a rung is promoted.
 
     Raises:
-        InputError: ``eta`` below 2, unknown sampler, or a sampler that chooses fidelities itself.
+        InputError: ``eta`` below 2, unknown sampler, or a sampler that promotes itself.
     """
 
     def __init__(
@@ -64,9 +67,8 @@ class Hyperband:
         eta: int = 3,
     ) -> None:
         check_at_least("eta", eta, 2)
-        check_sampler("hyperband", sampler)
         self._space, self._goals, self._fidelities = space, goals, ascending(fidelities)
-        kind = find("strategies", sampler).load()
+        kind = sampler_of("hyperband", sampler)
         num = len(self._fidelities)
         self._shares = [math.ceil(num / (num - s) * eta ** (num - 1 - s)) for s in range(num)]
         """Architectures of each bracket in one round (algorithm 1)."""

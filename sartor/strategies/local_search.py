@@ -28,6 +28,8 @@ SPEC = Spec(
     "sartor.strategies.local_search:LocalSearch",
     "hill climbing over neighbours with restarts, on the first objective",
     citation="White, Nolen and Savani 2021, arXiv:2005.02960",
+    needs="Nothing but results.",
+    when="When the space is small and there is one objective.",
 )
 
 _START = -1

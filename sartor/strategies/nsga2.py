@@ -27,6 +27,8 @@ SPEC = Spec(
     "sartor.strategies.nsga2:NSGA2",
     "NSGA-II: non-dominated sorting and crowding, limits first",
     citation="Deb et al. 2002, doi:10.1109/4235.996017",
+    needs="Nothing but results.",
+    when="When the whole front is wanted and hundreds of trials are to be had.",
 )
 
 

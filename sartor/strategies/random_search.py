@@ -20,6 +20,8 @@ SPEC = Spec(
     "sartor.strategies.random_search:RandomSearch",
     "uniform sampling without repetition: the baseline",
     citation="Li and Talwalkar 2019, arXiv:1902.07638",
+    needs="Nothing.",
+    when="As the baseline that others must beat, or when all of a small space is to be tried.",
 )
 
 

@@ -34,6 +34,8 @@ SPEC = Spec(
     "sartor.strategies.regularized_evolution:RegularizedEvolution",
     "regularised (aging) evolution, limits first, over all objectives",
     citation="Real et al. 2019, arXiv:1802.01548",
+    needs="Nothing but results.",
+    when="When hundreds of cheap evaluations or more are to be had, and a model would take longer than they do.",
 )
 
 Compared = Literal["all", "primary"]

@@ -44,6 +44,8 @@ SPEC = Spec(
     "sartor.strategies.tpe:Tpe",
     "tree-structured Parzen estimator, over all objectives, limits included",
     citation="Bergstra et al. 2011; Ozaki et al. 2020; Watanabe and Hutter 2023, arXiv:2211.14411",
+    needs="Nothing but results.",
+    when="When dozens to thousands of trainings can be had, of conditional choices and numbers, at little time each.",
 )
 
 Array = npt.NDArray[np.float64]
@@ -66,7 +68,7 @@ class Tpe:
         num_initial: Random architectures before the first that is modelled, and results that a fidelity needs to be.
         num_candidates: Drawn for each proposal.
         good_share: Share of the results that count as good.
-        prior: How many observations the even prior of each choice counts as.
+        prior: Observations that the even prior of a choice adds to each of its values, or to its range of numbers.
         random_share: Share of the proposals that are random.
 
     Raises:

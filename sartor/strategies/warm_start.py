@@ -26,6 +26,8 @@ SPEC = Spec(
     "sartor.strategies.warm_start:warm_start",
     "another strategy, begun with the architectures that training-free scores call best",
     citation="Abdelfattah et al. 2021, arXiv:2101.08134",
+    needs="A function of architectures that scores them without training, given from Python.",
+    when="When such scores follow accuracy and the strategy makes no use of scores itself.",
 )
 
 Array = npt.NDArray[np.float64]

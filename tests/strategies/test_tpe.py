@@ -92,7 +92,7 @@ def test_a_choice_counts_only_where_it_is_active() -> None:
     density = Parzen(choices, choices.values([skip] * 3), 1.0)
     logs = density.log(choices.values([skip, *convs]))
     assert np.exp(logs).sum() == pytest.approx(1.0)
-    assert np.exp(logs[0]) == pytest.approx(3.5 / 4)
+    assert np.exp(logs[0]) == pytest.approx(4 / 5)
 
 
 def test_what_is_made_of_separate_decisions_is_what_they_were_read_from() -> None:
