@@ -151,7 +151,7 @@ def search(
         finalists=finalists,
         strategy=strategy_name,
         strategy_options=dict(strategy_options or {}),
-        halving=halving and strategy_name != "asha",
+        halving=halving,
         strategy_version=strategy_spec.version,
         say=say,
     )
@@ -297,8 +297,9 @@ def _count(space: Space) -> str:
 
 
 def _strategy(job: _Job, fidelities: tuple[Fidelity, ...], initial: Sequence[Architecture]) -> Any:
-    kind = find("strategies", job.strategy).load()
-    if job.halving:
+    spec = find("strategies", job.strategy)
+    kind = spec.load()
+    if job.halving and not spec.promotes:
         asha = find("strategies", "asha").load()
         return asha(
             job.space,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import partial
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
+from sartor._search import _strategy
 from sartor.errors import InputError
 from sartor.front import Front
 from sartor.goals import Goals, Objective
@@ -126,3 +129,11 @@ def test_a_sampler_that_promotes_itself_is_refused() -> None:
             Hyperband(SPACE, ACCURACY, FIDELITIES, sampler=sampler)
     with pytest.raises(InputError, match="eta"):
         Hyperband(SPACE, ACCURACY, FIDELITIES, eta=1)
+
+
+@pytest.mark.parametrize("strategy", ["asha", "hyperband", "bohb", "random"])
+def test_a_search_gives_a_strategy_that_promotes_all_rungs_and_puts_halving_around_the_others(strategy: str) -> None:
+    job = SimpleNamespace(space=SPACE, goals=ACCURACY, seed=0, strategy=strategy, strategy_options={}, halving=True)
+    made = _strategy(cast("Any", job), FIDELITIES, ())
+    assert type(made).__name__ == {"random": "Asha"}.get(strategy, strategy.capitalize())
+    assert {proposal.fidelity for proposal in _told(made, 60)} == set(FIDELITIES)
