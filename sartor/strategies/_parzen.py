@@ -98,18 +98,17 @@ class _Shares:
 
 
 class _Normals:
-    """Normals truncated to 0..1, one around each observation and a wide one in the middle: the prior."""
+    """Normals truncated to 0..1, one around each value observed and a wide one in the middle: the prior."""
 
     def __init__(self, observed: Array, prior: float) -> None:
         from scipy.special import ndtr
 
-        centres = np.sort(observed)
-        walled = np.concatenate([[0.0], centres, [1.0]])
-        gaps = np.diff(walled)
-        least = 1.0 / min(_LEAST_WIDTH, len(centres) + 2)
+        centres, counts = np.unique(observed, return_counts=True)
+        gaps = np.diff(np.concatenate([[0.0], centres, [1.0]]))
+        least = 1.0 / min(_LEAST_WIDTH, len(observed) + 2)
         self._centres = np.append(centres, 0.5)
         self._widths = np.append(np.clip(np.maximum(gaps[:-1], gaps[1:]), least, 1.0), 1.0)
-        self._weights = np.append(np.ones(len(centres)), prior) / (len(centres) + prior)
+        self._weights = np.append(counts, prior) / (len(observed) + prior)
         self._low: Array = ndtr((0.0 - self._centres) / self._widths)
         self._high: Array = ndtr((1.0 - self._centres) / self._widths)
 

@@ -107,8 +107,8 @@ class Tpe:
             self._fresh.log_chance = self._costs.log_feasible
         self._results: dict[float, _Results] = {}
         """By the amount of the fidelity."""
-        self._lost: list[Architecture] = []
-        """Trained in vain, or infeasible without a cost that says why."""
+        self._lost: dict[Architecture, Values] = {}
+        """Trained in vain, or infeasible without a cost that says why; with their decisions."""
         self._pending: dict[str, Architecture] = {}
         """Proposed and not told yet, by digest."""
         self._num_modelled = 0
@@ -140,7 +140,10 @@ class Tpe:
             if result is not None and result.feasible:
                 self._at(result.amount).add(result)
             elif trial.state != "infeasible" or not self._goals.excess(trial.values):
-                self._lost.append(self._space.architecture(trial.architecture))
+                self._lose(self._space.architecture(trial.architecture))
+
+    def _lose(self, architecture: Architecture) -> None:
+        self._lost[architecture] = self._choices.values([architecture])
 
     def _at(self, amount: float) -> _Results:
         return self._results.setdefault(amount, _Results(self._choices, len(self._goals.objectives)))
@@ -157,9 +160,9 @@ class Tpe:
         table = results.values
         good = results.good(self._good_share, by_primary=self._num_modelled % 2 == 0)
         rest = np.delete(table, good, axis=0)
-        others = self._choices.values([*self._lost, *self._pending.values()])
+        pending = self._choices.values(list(self._pending.values()))
         above = Parzen(self._choices, table[good], self._prior)
-        below = Parzen(self._choices, np.concatenate([rest, others]), self._prior)
+        below = Parzen(self._choices, np.concatenate([rest, *self._lost.values(), pending]), self._prior)
         candidates = self._candidates(above)
         if not candidates:
             near = results.told[good[int(rng.integers(len(good)))]].architecture
@@ -201,7 +204,9 @@ class Tpe:
         for amount, told in state["results"]:
             for each in told:
                 self._at(amount).add(Standing.from_json(self._space, each))
-        self._lost = [from_text(self._space, text) for text in state["lost"]]
+        self._lost = {}
+        for text in state["lost"]:
+            self._lose(from_text(self._space, text))
         pending = [from_text(self._space, text) for text in state["pending"]]
         self._pending = {Fresh.digest(architecture): architecture for architecture in pending}
         self._num_modelled = state["num_modelled"]
