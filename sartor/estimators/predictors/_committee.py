@@ -75,7 +75,7 @@ class Committee:
                 errors = (self._forward(own) - wanted) ** 2
                 loss = ((errors * weight).sum(1) / weight.sum(1).clamp(min=1e-9)).sum()
                 optimizer.zero_grad()
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 schedule.step()
 
@@ -97,7 +97,7 @@ class Committee:
 
         x = torch.as_tensor(inputs, dtype=torch.float32)
         with torch.no_grad(), one_thread():
-            parts = [self._forward(part).double().numpy() for part in x.split(4096)]
+            parts = [self._forward(part).double().numpy() for part in torch.split(x, 4096)]
         return np.concatenate(parts, 1) if parts else np.zeros((len(self._layers[0]), 0))
 
 

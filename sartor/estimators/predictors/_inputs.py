@@ -107,7 +107,7 @@ class Inputs:
     def __call__(self, architectures: Sequence[Architecture]) -> Array:
         """Returns the columns of architectures, ``[n, k]``."""
         kept = self._kept
-        encoded = (read(self._encoding, architectures)[:, kept] - self._centre[kept]) / self._scale[kept]
+        encoded: Array = (read(self._encoding, architectures)[:, kept] - self._centre[kept]) / self._scale[kept]
         if self._features is None:
             return encoded
         return np.hstack([encoded, self._scores(read(self._features, architectures))])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -49,7 +50,7 @@ class _Items:
         self._at: dict[object, int] = {}
         self._columns = np.empty(0, np.int64)
 
-    def counts(self, counted: Mapping[object, int]) -> _Counts:
+    def counts(self, counted: Mapping[Any, int]) -> _Counts:
         items = [self._at.setdefault(item, len(self._at)) for item in counted]
         return _Counts(np.array(items, np.int64), np.sqrt(np.array(list(counted.values()), np.float64)))
 
@@ -94,8 +95,8 @@ class Structure:
         graph = self._space.graph(architecture)
         if graph not in self._graphs:
             live = graph.live()
-            paths: dict[object, int] = dict(path_counts(live, contract_skips=True, max_length=_MAX_LENGTH))
-            trees: dict[object, int] = dict(self._subtrees.count(contracted(live)))
+            paths: Mapping[Any, int] = path_counts(live, contract_skips=True, max_length=_MAX_LENGTH)
+            trees: Mapping[Any, int] = self._subtrees.count(contracted(live))
             # A graph without a path is not the graph of the empty path.
             self._graphs[graph] = self._paths.counts(paths or {None: 1}), self._trees.counts(trees)
         return self._graphs[graph]

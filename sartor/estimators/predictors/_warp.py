@@ -8,6 +8,7 @@ quantiles, which a dozen values determine).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
@@ -111,17 +112,17 @@ class Warp:
 
 def _knots(values: Array) -> Array:
     """Returns the different values and the normal quantiles of their mean ranks."""
-    from scipy.special import ndtri
-
     known, counts = np.unique(values, return_counts=True)
     ranks = np.cumsum(counts) - counts / 2
-    return np.stack([known, ndtri(ranks / len(values))])
+    quantile = NormalDist().inv_cdf
+    return np.stack([known, [quantile(share) for share in (ranks / len(values)).tolist()]])
 
 
 def _line(points: Array, before: Array, after: Array) -> Array:
     """Returns the polygon through the knots at ``points``, its first and last pieces going on."""
     if len(before) == 1:
-        return points - before[0] + after[0]
+        shifted: Array = points - before[0] + after[0]
+        return shifted
     at = np.clip(np.searchsorted(before, points) - 1, 0, len(before) - 2)
     slopes = np.diff(after) / np.diff(before)
     line: Array = after[at] + slopes[at] * (points - before[at])

@@ -117,10 +117,9 @@ class GaussianProcess:
         linear_scales = np.array([float(np.trace(each)) / len(values) or 1.0 for each in linear])
         linear /= linear_scales[:, None, None]
         rows = np.unique(np.linspace(0, len(values) - 1, self._num_likelihood).astype(int))
-        part = np.ix_(range(len(blocks)), rows, rows)
         weights, amplitude, shares, noise = _most_probable(
-            distances[part],
-            linear[np.ix_(range(len(linear)), rows, rows)],
+            distances[:, rows][:, :, rows],
+            linear[:, rows][:, :, rows],
             targets[rows],
             _medians(len(counts), len(blocks) - len(counts), len(linear)),
             self._max_steps,
@@ -197,7 +196,7 @@ def _kernel(squared: Array) -> tuple[Array, Array]:
 
 def _medians(num_counts: int, num_scores: int, num_linear: int) -> Array:
     """Returns the logarithms of the priors' medians: weights, amplitude, linear amplitudes, noise."""
-    return np.log(
+    medians: Array = np.log(
         np.concatenate(
             [
                 np.full(num_counts, 1 / num_counts),
@@ -208,6 +207,7 @@ def _medians(num_counts: int, num_scores: int, num_linear: int) -> Array:
             ]
         )
     )
+    return medians
 
 
 def _most_probable(

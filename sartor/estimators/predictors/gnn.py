@@ -165,7 +165,7 @@ class GNN:
                     errors = pairs.sum(2) / share.sum(1, keepdim=True).clamp(min=1e-9) + 1e-3 * said**2
                 loss = ((errors * share).sum(1) / share.sum(1).clamp(min=1e-9)).sum()
                 optimizer.zero_grad()
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 schedule.step()
 
@@ -224,8 +224,9 @@ class _Networks:
         self.parameters: list[torch.Tensor] = []
 
         def weight(before: int, after: int) -> torch.Tensor:
-            made = torch.randn(num, before, after, generator=generator) * (2 / max(before, 1)) ** 0.5
-            self.parameters.append(made.requires_grad_())
+            made: torch.Tensor = torch.randn(num, before, after, generator=generator) * (2 / max(before, 1)) ** 0.5
+            made.requires_grad_()
+            self.parameters.append(made)
             return made
 
         def bias(after: int) -> torch.Tensor:

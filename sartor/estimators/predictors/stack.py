@@ -80,8 +80,8 @@ class Stack:
             own = folds(n, _NUM_FOLDS, np.random.default_rng([self._seed, 45]))
             process, trees, deviations = np.empty(n), np.empty(n), np.empty(n)
             for fold in range(_NUM_FOLDS):
-                kept = np.flatnonzero(own != fold)
-                left = [architectures[i] for i in np.flatnonzero(own == fold)]
+                kept = np.flatnonzero(own != fold).tolist()
+                left = [architectures[i] for i in np.flatnonzero(own == fold).tolist()]
                 self._fit([architectures[i] for i in kept], targets[kept])
                 process[own == fold], deviations[own == fold] = self._process.predict(left)
                 trees[own == fold] = self._trees.predict(left)[0]
