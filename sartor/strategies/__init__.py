@@ -8,6 +8,9 @@
 | ``nsga2`` | NSGA-II (Deb et al. 2002) | several objectives, many trials |
 | ``bayesian`` | Gaussian processes, Thompson sampling (Paria et al. 2020) | few, costly trainings: the default |
 | ``tpe`` | tree-structured Parzen estimator (Bergstra et al. 2011) | many trainings, numbers, little time |
+| ``reinforce`` | a controller trained by policy gradient (Zoph and Le 2017) | many cheap evaluations |
+| ``ppo`` | the same by proximal policy optimisation (Zoph et al. 2018) | the same, results late |
+| ``conditional-generator`` | a Transformer under conditions (An et al. 2024) | limits that differ by device |
 | ``warm-start`` | training-free scores (Abdelfattah et al. 2021) before any of these | such scores are at hand |
 | ``asha`` | asynchronous successive halving (Li et al. 2020) around any of these | whenever trainings can be short |
 | ``hyperband`` | the same from several fidelities (Li et al. 2018) | short trainings may mislead |
