@@ -28,6 +28,7 @@ from sartor.goals import Goals, Limit, default_goals
 from sartor.registry import find
 from sartor.runs import FILE_NAME, Record, RunInfo
 from sartor.space import Architecture, Space
+from sartor.strategies._auto import AUTO, choose
 from sartor.strategies.listed import Listed
 from sartor.task import Task
 from sartor.trials import Fidelity, Proposal, Trial
@@ -46,7 +47,6 @@ MIN_RUNG_STEPS = 40
 """Steps of the shortest rung of successive halving: below, most networks are still at chance."""
 
 OnEvent = Callable[[Any], None]
-DEFAULT_STRATEGY = "bayesian"
 DEFAULT_DEVICES = ("counts", "cpu")
 
 
@@ -90,7 +90,7 @@ def search(
         limits: What must hold: ``"latency=1ms"``, ``"params=200k"``, ``"peak_memory=2MiB"``.
         budget: Time to spend in all, ``"10m"`` or seconds. Either this or ``trials`` is needed.
         trials: Number of evaluations of the search, promotions included.
-        strategy: Name of a search strategy.
+        strategy: Name of a search strategy; ``auto``, which is the default, chooses one by budget and space, says why.
         strategy_options: Keyword arguments of the strategy.
         halving: Wraps the strategy in asynchronous successive halving over epochs: a ninth, a third and all of them
             (shorter rungs are left out where they would be under 40 steps).
@@ -134,13 +134,19 @@ def search(
     if len({limit.name for limit in parsed}) < len(parsed):
         raise InputError(f"a figure is limited twice: {', '.join(map(str, parsed))}")
     goals = default_goals(task.primary, task.metrics[task.primary].direction, parsed, objectives)
-    strategy_name = strategy or DEFAULT_STRATEGY
+    space, name = task.space(), task_name or type(task).__name__.lower()
+    folder = Path(out)
+    strategy_name, why = strategy or AUTO, ""
+    if strategy_name == AUTO:
+        if strategy_options:
+            raise InputError("options of a strategy need the strategy's name, not auto")
+        strategy_name, why = _reopened_strategy(folder, name) if resume else choose(space, trials)
     strategy_spec = find("strategies", strategy_name)
     job = _Job(
         task=task,
-        name=task_name or type(task).__name__.lower(),
+        name=name,
         goals=goals,
-        space=task.space(),
+        space=space,
         splits=task.data().check(),
         device=device,
         devices=_devices_for(goals, devices),
@@ -153,9 +159,9 @@ def search(
         strategy_options=dict(strategy_options or {}),
         halving=halving,
         strategy_version=strategy_spec.version,
+        notes=(f"strategy {strategy_name}: {why}",) if why else (),
         say=say,
     )
-    folder = Path(out)
     with one_thread():
         if not resume:
             start, fidelities = _plan(job, budget_s, epochs)
@@ -163,7 +169,7 @@ def search(
                 run = _begin(job, record, start, fidelities, command)
                 return _search(job, record, *run, budget_s, trials, started)
         if not (folder / FILE_NAME).exists():
-            raise _nothing_to_resume(job, folder)
+            raise _nothing_to_resume(job.name, folder)
         with Record(folder) as record:
             run = _reopen(job, record, epochs)
             job.say(Note(f"going on with {run[0].id}"))
@@ -190,6 +196,7 @@ class _Job:
     strategy_options: dict[str, Any]
     halving: bool
     strategy_version: int
+    notes: tuple[str, ...]
     say: OnEvent
 
     def problem(self, fidelities: Sequence[Fidelity], *, final: bool) -> Problem:
@@ -341,18 +348,32 @@ def _begin(
         "command": command,
     }
     run = record.create_run("search", job.name, config, seed=job.seed, environment=environment())
-    for text in (*job.splits.notes, *start.notes):
+    for text in (*job.splits.notes, *start.notes, *job.notes):
         record.log(run.id, "note", text)
         job.say(Note(text))
     return run, start
 
 
+def _latest_search(record: Record, name: str) -> RunInfo | None:
+    """Returns the latest search of a task."""
+    searches = [run for run in record.runs() if run.kind == "search" and run.config.get("task_name") == name]
+    return searches[-1] if searches else None
+
+
+def _reopened_strategy(folder: Path, name: str) -> tuple[str, str]:
+    """Returns the strategy that the search to go on with has chosen; any where there is none, as that is said later."""
+    run = None
+    if (folder / FILE_NAME).exists():
+        with Record(folder) as record:
+            run = _latest_search(record, name)
+    return (str(run.config["strategy"]) if run is not None else "bayesian"), ""
+
+
 def _reopen(job: _Job, record: Record, epochs: float | None) -> tuple[RunInfo, Start]:
     """Reopens the latest search of this task."""
-    searches = [run for run in record.runs() if run.kind == "search" and run.config.get("task_name") == job.name]
-    if not searches:
-        raise _nothing_to_resume(job, record.out)
-    run = searches[-1]
+    run = _latest_search(record, job.name)
+    if run is None:
+        raise _nothing_to_resume(job.name, record.out)
     recorded = tuple(Fidelity(amount, unit) for amount, unit in run.config["fidelities"])
     fidelities = recorded if epochs is None else _rungs(job, epochs)
     start = Start([job.space.architecture(dict(value)) for value in run.config["initial"]])
@@ -360,8 +381,8 @@ def _reopen(job: _Job, record: Record, epochs: float | None) -> tuple[RunInfo, S
     return record.resume_run(run.id, config), start
 
 
-def _nothing_to_resume(job: _Job, out: Path) -> InputError:
-    return InputError(f"nothing to resume: {out} has no search of {job.name}; leave --resume out to start one")
+def _nothing_to_resume(name: str, out: Path) -> InputError:
+    return InputError(f"nothing to resume: {out} has no search of {name}; leave --resume out to start one")
 
 
 class _Watch:

@@ -57,7 +57,7 @@ def _command(spec: TaskSpec, options_type: type[Any]) -> Callable[..., None]:
         trials
             Number of evaluations instead of, or beside, a time budget.
         strategy
-            Search strategy: see sartor strategies.
+            Search strategy: see sartor strategies. By default auto chooses one by budget and space, and says why.
         halving
             Successive halving: most architectures get a ninth of the epochs, the best third of each rung three times
             as many.

@@ -11,12 +11,12 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table as Printed
 
-from sartor._search import DEFAULT_STRATEGY
 from sartor.errors import InputError
 from sartor.estimators.tables.lookup import load
 from sartor.estimators.tables.simulate import Simulation, checkpoints, simulate
 from sartor.goals import Limit
 from sartor.registry import find, specs
+from sartor.strategies._auto import AUTO, choose
 
 
 def run(
@@ -24,7 +24,7 @@ def run(
     /,
     *,
     table: Path | None = None,
-    strategy: str = DEFAULT_STRATEGY,
+    strategy: str = AUTO,
     queries: int = 100,
     seeds: int = 10,
     protocol: Literal["both", "clean", "noisy"] = "both",
@@ -43,7 +43,7 @@ def run(
     table
         Folder of the benchmark's files.
     strategy
-        Name of a search strategy.
+        Name of a search strategy; auto chooses one by the queries and the space, and says why.
     queries
         Trainings at the highest fidelity that the search may look up.
     seeds
@@ -73,8 +73,11 @@ def run(
         raise InputError(f"--table DIR names the folder of the files of {name}")
     if seeds < 1:
         raise InputError(f"--seeds must be at least 1, got {seeds}")
-    make = find("strategies", strategy).load()
     loaded = load(table, name, dataset)
+    if strategy == AUTO:
+        strategy, why = choose(loaded.space, queries)
+        console.print(f"strategy {strategy}: {why}", highlight=False)
+    make = find("strategies", strategy).load()
     limits = [Limit.parse(text) for text in limit or []]
     fidelities = tuple(loaded.fidelities) if low_fidelities else None
     at = checkpoints(queries)

@@ -79,7 +79,7 @@ def _estimate(choice: Choice, observed: Array, prior: float) -> _Estimate:
     if choice.kind == "ordered":
         edges = np.arange(size + 1) / size
         return _Shares(_Normals((observed + 0.5) / size, prior).between(edges))
-    return _Shares(np.bincount(observed.astype(np.intp), minlength=size) + prior)
+    return _Shares(np.asarray(np.bincount(observed.astype(np.intp), minlength=size) + prior, np.float64))
 
 
 class _Shares:
@@ -123,14 +123,14 @@ class _Normals:
 
         below = ndtr((edges[:, None] - self._centres) / self._widths)
         shares = np.diff(below, axis=0) @ (self._weights / (self._high - self._low))
-        return np.maximum(shares, 1e-300)
+        return np.asarray(np.maximum(shares, 1e-300))
 
     def draw(self, n: int, rng: np.random.Generator) -> Array:
         from scipy.special import ndtri
 
         which = rng.choice(len(self._weights), n, p=self._weights)
         level = self._low[which] + rng.random(n) * (self._high[which] - self._low[which])
-        return np.clip(self._centres[which] + self._widths[which] * ndtri(level), 0.0, 1.0)
+        return np.asarray(np.clip(self._centres[which] + self._widths[which] * ndtri(level), 0.0, 1.0))
 
 
 class _Members:
@@ -143,7 +143,7 @@ class _Members:
         for row, code in enumerate(observed.astype(np.intp).tolist()):
             table[row, list(domain.members(code))] = 1.0
         counts = np.bincount(np.searchsorted(sizes, table.sum(1)), minlength=len(sizes))
-        self._sizes = _Shares(counts + prior)
+        self._sizes = _Shares(np.asarray(counts + prior, np.float64))
         share = (table.sum(0) + prior) / (len(table) + 2 * prior)
         self._odds: Array = share / (1.0 - share)
         # Sums over the subsets of the items from each one on, by their size, of the products of their odds.
@@ -157,7 +157,7 @@ class _Members:
         members = [list(self._domain.members(code)) for code in values.astype(np.intp).tolist()]
         at = np.array([self._domain.sizes.index(len(each)) for each in members], np.float64)
         own = [np.log(self._odds[each]).sum() - np.log(self._sums[0, len(each)]) for each in members]
-        return self._sizes.log(at) + np.array(own)
+        return np.asarray(self._sizes.log(at) + np.array(own))
 
     def draw(self, n: int, rng: np.random.Generator) -> Array:
         return np.array([self._one(int(at), rng) for at in self._sizes.draw(n, rng)], np.float64)
