@@ -45,10 +45,11 @@ from sartor.trials import Fidelity, Proposal, Trial
 SPEC = Spec(
     "bayesian",
     "sartor.strategies.bayesian:Bayesian",
-    "Gaussian processes and Thompson sampling with random scalarisations, limits included",
+    "Gaussian processes: expected improvement, or samples of several objectives, limits included",
     citation="Paria, Kandasamy and Poczos 2020, arXiv:1805.12168",
     needs="Nothing but results; training-free scores help where there are some.",
     when="When trainings are few and costly: it needs the fewest.",
+    version=2,
 )
 
 Array = npt.NDArray[np.float64]
