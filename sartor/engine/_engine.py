@@ -226,6 +226,7 @@ class _Session:
         self.interruptible = False
         if self.pool is not None:
             self.pool.close()
+        self._sweep()
         try:
             self.record.add_elapsed(self.info.id, self._elapsed())
             if state is not None:
@@ -234,6 +235,11 @@ class _Session:
             # Only while another error is under way may this one go unsaid: it is the same full disk, most likely.
             if state is None:
                 raise
+
+    def _sweep(self) -> None:
+        """Removes what killed workers left half written; none is running."""
+        for path in self.folder.glob("*.tmp"):
+            path.unlink(missing_ok=True)
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
@@ -264,8 +270,7 @@ class _Session:
 
     def _restore(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        for path in self.folder.glob("*.tmp"):
-            path.unlink(missing_ok=True)
+        self._sweep()
         self.trials = self.record.trials(self.info.id)
         if self._first_failure() is not None:
             # The person has had time to mend the task; nothing of worth came before it was broken.

@@ -12,7 +12,7 @@ from sartor.errors import InputError, RecordError
 from sartor.front import domination_ranks
 from sartor.goals import Goals, Limit, Objective
 from sartor.space import Architecture, OneOf, Space
-from sartor.strategies import asha
+from sartor.strategies import _rungs
 from sartor.strategies.asha import Asha
 from sartor.strategies.listed import Listed
 from sartor.strategies.local_search import LocalSearch
@@ -218,13 +218,13 @@ def test_infeasible_and_failed_trials_are_neither_promoted_nor_counted() -> None
 
 def test_asking_again_sorts_nothing_until_results_come_in(monkeypatch: pytest.MonkeyPatch) -> None:
     sorted_points: list[int] = []
-    original = asha._spread
+    original = _rungs.spread
 
     def counted(losses: np.ndarray) -> list[int]:
         sorted_points.append(len(losses))
         return original(losses)
 
-    monkeypatch.setattr(asha, "_spread", counted)
+    monkeypatch.setattr(_rungs, "spread", counted)
     strategy = Asha(SPACE, BOTH, RUNGS, sampler="random")
     rng = np.random.default_rng(0)
     for number, proposal in enumerate(strategy.ask(300)):
