@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
@@ -12,12 +11,11 @@ import numpy.typing as npt
 from sartor.contracts import Encoding
 from sartor.errors import InputError
 from sartor.space import Architecture, Space
+from sartor.space.encodings._survey import MAX_LISTED, listed
 
 Scores = Callable[[Sequence[Architecture]], npt.NDArray[np.float64]]
 """Architectures to training-free scores, ``[n, k]``, k >= 1, all finite; higher is better."""
 
-MAX_LISTED = 20_000
-"""Spaces of up to so many architectures are listed, and every one is a candidate."""
 _NUM_LOOKED_AT = 32
 """Architectures that tell whether a space is one of chains."""
 _NUM_SCORED = 2_000
@@ -43,18 +41,15 @@ class Features:
     @cached_property
     def listed(self) -> Mapping[str, Architecture]:
         """All architectures of a small space by their keys, one of each class of the same network; else none."""
-        if self.space.continuous:
-            return {}
-        found = list(itertools.islice(self.space, MAX_LISTED + 1))
         first: dict[str, Architecture] = {}
-        for architecture in found if len(found) <= MAX_LISTED else ():
+        for architecture in listed(self.space) or ():
             first.setdefault(self.key(architecture), architecture)
         return first
 
     @cached_property
     def groups(self) -> list[npt.NDArray[np.float64]]:
         """Descriptions of `listed`."""
-        return self._made(list(self.listed.values()))
+        return self.describe(list(self.listed.values()))
 
     def key(self, architecture: Architecture) -> str:
         """Returns a text that is equal for architectures known to be the same network."""
@@ -72,18 +67,14 @@ class Features:
         return key
 
     def of(self, architectures: Sequence[Architecture]) -> list[npt.NDArray[np.float64]]:
-        """Returns descriptions, ``[n, features]`` each; the first has the choices one by one."""
+        """Returns descriptions as `describe` does, and keeps them."""
         new = [a for a in dict.fromkeys(architectures) if a not in self._rows]
         if new:
-            made = self._made(new)
+            made = self.describe(new)
             for i, architecture in enumerate(new):
                 self._rows[architecture] = [group[i] for group in made]
         rows = [self._rows[a] for a in architectures]
         return [np.stack([row[k] for row in rows]) for k in range(len(rows[0]))]
-
-    def forget(self) -> None:
-        """Drops what was kept."""
-        self._rows.clear()
 
     @cached_property
     def promising(self) -> Sequence[Architecture]:
@@ -96,24 +87,26 @@ class Features:
 
     # --- descriptions
 
-    def _made(self, architectures: Sequence[Architecture]) -> list[npt.NDArray[np.float64]]:
+    def describe(self, architectures: Sequence[Architecture]) -> list[npt.NDArray[np.float64]]:
+        """Returns descriptions, ``[n, features]`` each; the first has the choices one by one."""
         groups = [np.asarray(self.space.encode(architectures), np.float64)]
-        groups += [encoding(architectures) for encoding in self._encodings]
+        if self._paths is not None:
+            groups.append(self._paths(architectures))
         if self._scores is not None:
             groups.append(self._scored(architectures))
         return groups
 
     @cached_property
-    def _encodings(self) -> list[Encoding]:
+    def _paths(self) -> Encoding | None:
         """Counts of paths where graphs have several; in a chain, choices one by one say all."""
         if not self.space.is_wired:
-            return []
+            return None
         drawn = self.space.sample(np.random.default_rng(0), _NUM_LOOKED_AT)
         if all(len(graph.edges) < len(graph.labels) for graph in map(self.space.graph, drawn)):
-            return []
+            return None
         from sartor.space.encodings.path import Path
 
-        return [Path(self.space, contract_skips=True)]
+        return Path(self.space, contract_skips=True)
 
     @cached_property
     def _reference(self) -> npt.NDArray[np.float64]:

@@ -63,7 +63,7 @@ _FEW = 150
 _PER_FIT = 20
 """From there on, one proposal more of a fit for so many results."""
 _REFIT = 1.1
-"""Kernel parameters are searched anew when so many times more results are there; a tenth of `_FEW` at first."""
+"""From there on, kernel parameters are searched anew when so many times more results are there."""
 
 
 class Bayesian:
@@ -238,7 +238,7 @@ class Bayesian:
                 columns[name] = predicted
         for name, surrogate in surrogates.items():
             columns[name] = surrogate.marginals(groups)
-        lifted = _lifted(fitted)
+        losses = self._losses(fitted)
         name = self._goals.primary.name
         improvement = None
         if name in surrogates:
@@ -251,7 +251,7 @@ class Bayesian:
             if weights is None and improvement is not None:
                 order = np.argsort(-improvement, kind="stable")
             else:
-                order = self._by_sample(weights, columns, surrogates, groups, fitted, lifted, chance)
+                order = self._by_sample(weights, columns, surrogates, groups, losses, chance)
             best = next((i for i in order.tolist() if candidates[i] not in found), None)
             if best is None:
                 break
@@ -264,18 +264,17 @@ class Bayesian:
         columns: Mapping[str, tuple[Array, Array]],
         surrogates: Mapping[str, Surrogate],
         groups: Sequence[Array],
-        fitted: Sequence[_Known],
-        lifted: Array,
+        losses: Array,
         chance: Array,
     ) -> npt.NDArray[np.intp]:
         """Returns the order of the candidates by one joint sample; only the most promising are part of it."""
         hopeful = {name: mean - deviation for name, (mean, deviation) in columns.items()}
-        value = self._scalarised(hopeful, weights, fitted, lifted) - chance
+        value = self._scalarised(hopeful, weights, losses) - chance
         kept = np.argsort(value, kind="stable")[:_NUM_DRAWN]
         sampled = {name: mean[kept] for name, (mean, _) in columns.items()}
         for name, surrogate in surrogates.items():
             sampled[name] = draw(*surrogate.joint([group[kept] for group in groups]), self._fresh.rng)
-        value = self._scalarised(sampled, weights, fitted, lifted) - chance[kept]
+        value = self._scalarised(sampled, weights, losses) - chance[kept]
         return kept[np.argsort(value, kind="stable")]
 
     def _weights(self) -> Array | None:
@@ -283,8 +282,9 @@ class Bayesian:
         num = len(self._goals.objectives)
         return None if num == 1 or self._num_modelled % 3 == 0 else self._fresh.rng.dirichlet(np.ones(num))
 
-    def _losses(self, trained: Sequence[_Known], lifted: Array) -> Array:
+    def _losses(self, trained: Sequence[_Known]) -> Array:
         """Returns the losses of all objectives, costs as logarithms, shape ``(num_trained, num_objectives)``."""
+        lifted = _lifted(trained)
         at = {o.name: i for i, o in enumerate(self._learned)}
         return np.array(
             [
@@ -293,11 +293,8 @@ class Bayesian:
             ]
         )
 
-    def _scalarised(
-        self, columns: Mapping[str, Array], weights: Array | None, trained: Sequence[_Known], lifted: Array
-    ) -> Array:
-        """Returns a value of each candidate, smaller is better; the worst and the best known are 1 apart."""
-        known = self._losses(trained, lifted)
+    def _scalarised(self, columns: Mapping[str, Array], weights: Array | None, known: Array) -> Array:
+        """Returns a value of each candidate, smaller is better; the worst and the best ``known`` losses are 1 apart."""
         low, high = known.min(0), known.max(0)
         span = np.where(high > low, high - low, 1.0)
         zero = np.zeros(len(next(iter(columns.values()))))
@@ -319,14 +316,13 @@ class Bayesian:
             key = features.key(architecture)
             if key not in self._asked and architecture not in self._fresh:
                 found.setdefault(key, architecture)
-        features.forget()
         candidates = list(found.values())
-        return candidates, features.of(candidates) if candidates else []
+        return candidates, features.describe(candidates) if candidates else []
 
     def _varied(self, trained: Sequence[_Known]) -> list[Architecture]:
         """Returns architectures near the best known and random ones, each once."""
         space, rng = self._space, self._fresh.rng
-        losses = self._losses(trained, _lifted(trained))
+        losses = self._losses(trained)
         order = np.lexsort((losses[:, 0], domination_ranks(losses)))
         by_primary = np.argsort(losses[:, 0], kind="stable")
         elite = list(dict.fromkeys([*order[:_NUM_ELITE].tolist(), *by_primary[: _NUM_ELITE // 2].tolist()]))
@@ -395,7 +391,6 @@ def _lifted(trained: Sequence[_Known]) -> Array:
         both = [np.subtract(above, below) for below, above in pairs]
         gain[lower] = gain[upper] + (np.mean(both, axis=0) if both else 0.0)
     return np.array([known.losses[max(known.losses)] + gain[max(known.losses)] for known in trained])
-
 
 
 def _log_improvement(mean: Array, deviation: Array, best: float) -> Array:

@@ -45,13 +45,18 @@ def drawn(space: Space, rng: np.random.Generator, num: int) -> list[Architecture
     return [*space.sample(rng, num - num // 2), *space.sample_choices(rng, num // 2)]
 
 
+def listed(space: Space) -> list[Architecture] | None:
+    """Returns all architectures of a small space, or None."""
+    if space.continuous:
+        return None
+    found = list(itertools.islice(space, MAX_LISTED + 1))
+    return found if len(found) <= MAX_LISTED else None
+
+
 def members(space: Space, rng: np.random.Generator, num: int) -> tuple[Sequence[Architecture], bool]:
     """Returns all architectures of a small space, else ``num`` drawn ones; and whether these are all."""
-    if not space.continuous:
-        listed = list(itertools.islice(space, MAX_LISTED + 1))
-        if len(listed) <= MAX_LISTED:
-            return listed, True
-    return drawn(space, rng, num), False
+    everything = listed(space)
+    return (drawn(space, rng, num), False) if everything is None else (everything, True)
 
 
 def survey(space: Space, contract: bool = False) -> Survey:
