@@ -23,22 +23,20 @@ weights and one joint sample of the processes (Thompson sampling), and takes the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from sartor.errors import InputError
-from sartor.front import domination_ranks
 from sartor.goals import Goals, Objective
 from sartor.registry import Spec
 from sartor.space import Architecture, Space
-from sartor.strategies._costs import MAX_FITTED, CostModel
 from sartor.strategies._features import Features, Scores
 from sartor.strategies._fidelity import highest
 from sartor.strategies._fresh import NUM_TRIES, Fresh, check_at_least, from_text
 from sartor.strategies._gaussian_process import draw
+from sartor.strategies._results import Known, Results, drawn_weights, lifted, scalarised
 from sartor.strategies._surrogate import Surrogate, capped
 from sartor.trials import Fidelity, Proposal, Trial
 
@@ -49,11 +47,10 @@ SPEC = Spec(
     citation="Paria, Kandasamy and Poczos 2020, arXiv:1805.12168",
     needs="Nothing but results; training-free scores help where there are some.",
     when="When trainings are few and costly: it needs the fewest.",
-    version=2,
+    version=3,
 )
 
 Array = npt.NDArray[np.float64]
-_AUGMENTATION = 0.05
 _NUM_CANDIDATES = 1_000
 _NUM_DRAWN = 150
 """Candidates of which a joint sample is drawn: its cost grows with the cube."""
@@ -102,12 +99,10 @@ class Bayesian:
         self._num_initial = num_initial
         self._features = features or Features(space, scores)
         self._fresh = Fresh(space, np.random.default_rng([seed, 5]), initial)
-        self._costs = CostModel(space, goals)
+        self._results = Results(space, goals)
+        self._costs = self._results.costs
         if goals.limits:
             self._fresh.log_chance = self._costs.log_feasible
-        self._learned = [o for o in goals.objectives if o.name not in self._costs.names]
-        self._known: dict[str, _Known] = {}
-        """By digest, in the order first told."""
         self._asked: set[str] = set()
         """Keys of the networks proposed."""
         self._num_modelled = 0
@@ -127,7 +122,7 @@ class Bayesian:
 
     def _is_ready(self) -> bool:
         enough = len(self._fresh) >= self._num_initial and not self._fresh.has_initial and not self._fresh.exhausted
-        return enough and len(self._known) >= 2
+        return enough and len(self._results) >= 2
 
     def _first(self) -> Architecture | None:
         """Returns an architecture before there is a model: one that the scores call good, where there are scores."""
@@ -155,15 +150,7 @@ class Bayesian:
         for trial in trials:
             self._fresh.take(trial.architecture)
             self._asked.add(self._features.key(trial.architecture))
-            self._costs.tell(trial)
-            if trial.state != "complete":
-                continue
-            losses = self._goals.losses(trial)
-            if np.isfinite(losses).all():
-                digest = Fresh.digest(trial.architecture)
-                known = self._known.setdefault(digest, _Known(self._space.architecture(trial.architecture), {}))
-                kept = [i for i, o in enumerate(self._goals.objectives) if o in self._learned]
-                known.losses[trial.proposal.fidelity.amount] = losses[kept].tolist()
+            self._results.tell(trial)
 
     def recommend(self) -> Architecture:
         """Returns the trained architecture within the limits that is best in the primary objective by its model's mean.
@@ -173,47 +160,32 @@ class Bayesian:
         Raises:
             InputError: Nothing that meets the limits was trained.
         """
-        trained = [known for known in self._known.values() if self._is_within(known.architecture)]
+        trained = self._results.within()
         if not trained:
             raise InputError("expected a complete trial within the limits, got none: nothing can be recommended")
         primary = self._goals.primary
-        if primary not in self._learned:
+        if primary not in self._results.learned:
             return min(trained, key=lambda known: self._costs.known(known.architecture)[primary.name]).architecture
-        surrogate = self._surrogate(primary, self._fitted())
+        surrogate = self._surrogate(primary, self._results.fitted())
         losses, _ = surrogate.marginals(self._features.of([known.architecture for known in trained]))
         return trained[int(losses.argmin())].architecture
 
-    def _is_within(self, architecture: Architecture) -> bool:
-        costs = self._costs.known(architecture)
-        return all(costs.get(limit.name, -np.inf) <= np.log(limit.bound) + 1e-12 for limit in self._goals.limits)
-
     # --- the model
 
-    def _fitted(self) -> list[_Known]:
-        """Returns the results that are modelled: at most 256, half of them the best, the others the latest."""
-        trained = list(self._known.values())
-        if len(trained) <= MAX_FITTED:
-            return trained
-        order = np.argsort(_lifted(trained)[:, 0], kind="stable") if self._learned else np.arange(len(trained))
-        kept = set(order[: MAX_FITTED // 2].tolist())
-        latest = (i for i in reversed(range(len(trained))) if i not in kept)
-        kept |= {next(latest) for _ in range(MAX_FITTED - len(kept))}
-        return [trained[i] for i in sorted(kept)]
-
-    def _surrogate(self, objective: Objective, fitted: Sequence[_Known]) -> Surrogate:
+    def _surrogate(self, objective: Objective, fitted: Sequence[Known]) -> Surrogate:
         groups = self._features.of([known.architecture for known in fitted])
-        losses = capped(_lifted(fitted)[:, self._learned.index(objective)])
+        losses = capped(lifted(fitted)[:, self._results.learned.index(objective)])
         return Surrogate.fit(groups, losses, self._parameters.get(objective.name), search=self._searches())
 
     def _searches(self) -> bool:
-        num = len(self._known)
+        num = len(self._results)
         return num < _FEW or num >= self._searched_at * _REFIT
 
     def _modelled(self) -> Architecture | None:
         """Returns the next of the last fit's proposals, or the first of a new fit."""
         while True:
             if not self._waiting:
-                self._waiting = self._ranked(1 + max(0, len(self._known) - _FEW) // _PER_FIT)
+                self._waiting = self._ranked(1 + max(0, len(self._results) - _FEW) // _PER_FIT)
                 if not self._waiting:
                     return self._first()
             architecture = self._waiting.pop(0)
@@ -222,14 +194,14 @@ class Bayesian:
 
     def _ranked(self, num: int) -> list[Architecture]:
         """Returns up to ``num`` networks that were not proposed, best first."""
-        fitted = self._fitted()
+        fitted = self._results.fitted()
         candidates, groups = self._candidates(fitted)
         if not candidates:
             return []
-        surrogates = {objective.name: self._surrogate(objective, fitted) for objective in self._learned}
+        surrogates = {objective.name: self._surrogate(objective, fitted) for objective in self._results.learned}
         self._parameters = {name: surrogate.parameters for name, surrogate in surrogates.items()}
         if self._searches():
-            self._searched_at = len(self._known)
+            self._searched_at = len(self._results)
         chance = self._costs.log_feasible_of(groups[0])
         columns: dict[str, tuple[Array, Array]] = {}
         for name in self._costs.names:
@@ -238,7 +210,7 @@ class Bayesian:
                 columns[name] = predicted
         for name, surrogate in surrogates.items():
             columns[name] = surrogate.marginals(groups)
-        losses = self._losses(fitted)
+        losses = self._results.losses(fitted)
         name = self._goals.primary.name
         improvement = None
         if name in surrogates:
@@ -247,7 +219,7 @@ class Bayesian:
         found: dict[Architecture, None] = {}
         for _ in range(num):
             self._num_modelled += 1
-            weights = self._weights()
+            weights = drawn_weights(len(self._goals.objectives), self._num_modelled, self._fresh.rng)
             if weights is None and improvement is not None:
                 order = np.argsort(-improvement, kind="stable")
             else:
@@ -277,37 +249,16 @@ class Bayesian:
         value = self._scalarised(sampled, weights, losses) - chance[kept]
         return kept[np.argsort(value, kind="stable")]
 
-    def _weights(self) -> Array | None:
-        """Returns the weights of the next scalarisation, or None for the primary objective alone."""
-        num = len(self._goals.objectives)
-        return None if num == 1 or self._num_modelled % 3 == 0 else self._fresh.rng.dirichlet(np.ones(num))
-
-    def _losses(self, trained: Sequence[_Known]) -> Array:
-        """Returns the losses of all objectives, costs as logarithms, shape ``(num_trained, num_objectives)``."""
-        lifted = _lifted(trained)
-        at = {o.name: i for i, o in enumerate(self._learned)}
-        return np.array(
-            [
-                [lifted[row, at[o.name]] if o.name in at else costs[o.name] for o in self._goals.objectives]
-                for row, costs in enumerate(self._costs.known(known.architecture) for known in trained)
-            ]
-        )
-
     def _scalarised(self, columns: Mapping[str, Array], weights: Array | None, known: Array) -> Array:
-        """Returns a value of each candidate, smaller is better; the worst and the best ``known`` losses are 1 apart."""
-        low, high = known.min(0), known.max(0)
-        span = np.where(high > low, high - low, 1.0)
+        """Returns a value of each candidate, smaller is better; objectives without a column count nothing."""
         zero = np.zeros(len(next(iter(columns.values()))))
         table = np.stack([columns.get(o.name, zero) for o in self._goals.objectives], axis=1)
-        scaled = (table - low) / span
-        if weights is None:
-            return np.asarray(scaled[:, 0])
-        return np.asarray((weights * scaled).max(1) + _AUGMENTATION * (weights * scaled).sum(1))
+        return scalarised(table, weights, known)
 
-    def _candidates(self, trained: Sequence[_Known]) -> tuple[Sequence[Architecture], list[Array]]:
+    def _candidates(self, trained: Sequence[Known]) -> tuple[Sequence[Architecture], list[Array]]:
         """Returns networks that were not proposed, with their descriptions: all, or some near the best and random."""
         features = self._features
-        if features.listed and len(self._known) <= _FEW:
+        if features.listed and len(self._results) <= _FEW:
             rows = [i for i, key in enumerate(features.listed) if key not in self._asked]
             listed = list(features.listed.values())
             return [listed[i] for i in rows], [group[rows] for group in features.groups]
@@ -319,21 +270,18 @@ class Bayesian:
         candidates = list(found.values())
         return candidates, features.describe(candidates) if candidates else []
 
-    def _varied(self, trained: Sequence[_Known]) -> list[Architecture]:
+    def _varied(self, trained: Sequence[Known]) -> list[Architecture]:
         """Returns architectures near the best known and random ones, each once."""
         space, rng = self._space, self._fresh.rng
-        losses = self._losses(trained)
-        order = np.lexsort((losses[:, 0], domination_ranks(losses)))
-        by_primary = np.argsort(losses[:, 0], kind="stable")
-        elite = list(dict.fromkeys([*order[:_NUM_ELITE].tolist(), *by_primary[: _NUM_ELITE // 2].tolist()]))
+        elite = self._results.elite(trained, _NUM_ELITE)
         found: dict[Architecture, None] = {}
         for i in range(_NUM_CANDIDATES):
             if i % 4 == 0:
                 made = space.sample_choices(rng)
             else:
-                made = trained[elite[int(rng.integers(len(elite)))]].architecture
+                made = elite[int(rng.integers(len(elite)))]
                 if i % 4 == 1 and len(elite) > 1:
-                    made = space.crossover(made, trained[elite[int(rng.integers(len(elite)))]].architecture, rng)
+                    made = space.crossover(made, elite[int(rng.integers(len(elite)))], rng)
                 for _ in range(1 + int(rng.integers(3))):
                     made = space.mutate(made, rng)
             found[made] = None
@@ -344,11 +292,7 @@ class Bayesian:
     def state_dict(self) -> dict[str, Any]:
         return {
             "fresh": self._fresh.state_dict(),
-            "costs": self._costs.state_dict(),
-            "known": [
-                [known.architecture.to_json(), [[amount, losses] for amount, losses in known.losses.items()]]
-                for known in self._known.values()
-            ],
+            "results": self._results.state_dict(),
             "num_modelled": self._num_modelled,
             "asked": sorted(self._asked),
             "waiting": [architecture.to_json() for architecture in self._waiting],
@@ -358,39 +302,12 @@ class Bayesian:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._fresh.load_state_dict(state["fresh"])
-        self._costs.load_state_dict(state["costs"])
-        self._known = {}
-        for text, losses in state["known"]:
-            known = _Known(from_text(self._space, text), {amount: list(each) for amount, each in losses})
-            self._known[Fresh.digest(known.architecture)] = known
+        self._results.load_state_dict(state["results"])
         self._num_modelled = state["num_modelled"]
         self._asked = set(state["asked"])
         self._waiting = [from_text(self._space, text) for text in state["waiting"]]
         self._parameters = {name: np.array(values) for name, values in state["parameters"].items()}
         self._searched_at = state["searched_at"]
-
-
-@dataclass
-class _Known:
-    """What was told of a trained architecture: losses of the learned objectives by fidelity."""
-
-    architecture: Architecture
-    losses: dict[float, list[float]]
-
-
-def _lifted(trained: Sequence[_Known]) -> Array:
-    """Returns each architecture's losses as they would be at the highest fidelity reached by any.
-
-    A lower fidelity is lifted by the mean difference between it and the next one over the architectures that have both.
-    """
-    amounts = sorted({amount for known in trained for amount in known.losses})
-    width = len(next(iter(trained[0].losses.values())))
-    gain = {amounts[-1]: np.zeros(width)}
-    for lower, upper in reversed(list(zip(amounts, amounts[1:], strict=False))):
-        pairs = [(k.losses[lower], k.losses[upper]) for k in trained if lower in k.losses and upper in k.losses]
-        both = [np.subtract(above, below) for below, above in pairs]
-        gain[lower] = gain[upper] + (np.mean(both, axis=0) if both else 0.0)
-    return np.array([known.losses[max(known.losses)] + gain[max(known.losses)] for known in trained])
 
 
 def _log_improvement(mean: Array, deviation: Array, best: float) -> Array:
