@@ -8,6 +8,10 @@
 | ``nsga2`` | NSGA-II (Deb et al. 2002) | several objectives, many trials |
 | ``bayesian`` | Gaussian processes, Thompson sampling (Paria et al. 2020) | few, costly trainings: the default |
 | ``tpe`` | tree-structured Parzen estimator (Bergstra et al. 2011) | many trainings, numbers, little time |
+| ``nas-bowl`` | Gaussian process over subtrees (Ru et al. 2021) | few trainings of graphs |
+| ``bananas`` | ensemble over paths, sampled (White et al. 2021) | a hundred trainings of cells, in batches |
+| ``npenas`` | evolution behind a graph network (Wei et al. 2022) | the same |
+| ``pnas`` | from simple to complex (Liu et al. 2018) | simple architectures are cheap to train |
 | ``reinforce`` | a controller trained by policy gradient (Zoph and Le 2017) | many cheap evaluations |
 | ``ppo`` | the same by proximal policy optimisation (Zoph et al. 2018) | the same, results late |
 | ``conditional-generator`` | a Transformer under conditions (An et al. 2024) | limits that differ by device |

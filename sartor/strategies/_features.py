@@ -23,6 +23,14 @@ _NUM_REFERENCE = 1_000
 """Architectures whose scores say what is much."""
 
 
+def branches(space: Space) -> bool:
+    """Returns whether architectures are graphs of several paths, not chains: choices one by one do not say all."""
+    if not space.is_wired:
+        return False
+    drawn = space.sample(np.random.default_rng(0), _NUM_LOOKED_AT)
+    return any(len(graph.edges) >= len(graph.labels) for graph in map(space.graph, drawn))
+
+
 class Features:
     """Descriptions of the architectures of a space, kept for those that were asked for.
 
@@ -99,10 +107,7 @@ class Features:
     @cached_property
     def _paths(self) -> Encoding | None:
         """Counts of paths where graphs have several; in a chain, choices one by one say all."""
-        if not self.space.is_wired:
-            return None
-        drawn = self.space.sample(np.random.default_rng(0), _NUM_LOOKED_AT)
-        if all(len(graph.edges) < len(graph.labels) for graph in map(self.space.graph, drawn)):
+        if not branches(self.space):
             return None
         from sartor.space.encodings.path import Path
 

@@ -32,6 +32,7 @@ from sartor.errors import InputError
 from sartor.goals import Goals, Objective
 from sartor.registry import Spec
 from sartor.space import Architecture, Space
+from sartor.strategies._acquisition import log_improvement
 from sartor.strategies._features import Features, Scores
 from sartor.strategies._fidelity import highest
 from sartor.strategies._fresh import NUM_TRIES, Fresh, check_at_least, from_text
@@ -215,7 +216,7 @@ class Bayesian:
         improvement = None
         if name in surrogates:
             known, _ = surrogates[name].marginals(self._features.of([known.architecture for known in fitted]))
-            improvement = _log_improvement(*columns[name], float(known.min())) + chance
+            improvement = log_improvement(*columns[name], float(known.min())) + chance
         found: dict[Architecture, None] = {}
         for _ in range(num):
             self._num_modelled += 1
@@ -308,17 +309,3 @@ class Bayesian:
         self._waiting = [from_text(self._space, text) for text in state["waiting"]]
         self._parameters = {name: np.array(values) for name, values in state["parameters"].items()}
         self._searched_at = state["searched_at"]
-
-
-def _log_improvement(mean: Array, deviation: Array, best: float) -> Array:
-    """Returns the logarithm of the expected improvement of losses on ``best``, ``[k]``.
-
-    Far from the best the tail's expansion is used, as the difference underflows (Ament et al. 2023, arXiv:2310.20708).
-    """
-    from scipy.special import log_ndtr, ndtr
-
-    z = (best - mean) / deviation
-    density = np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
-    near = np.log(np.maximum(density + z * ndtr(z), 1e-300))
-    far = np.where(z < 0, log_ndtr(np.minimum(z, 0)) - np.log1p(z**2) + np.log(np.maximum(-z, 1.0)), 0.0)
-    return np.asarray(np.log(deviation) + np.where(z > -4, near, far))

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+from sartor.strategies._acquisition import log_improvement
 from sartor.strategies._surrogate import Surrogate, capped
-from sartor.strategies.bayesian import _log_improvement
 
 
 def make_groups(num: int, seed: int) -> list[np.ndarray]:
@@ -69,7 +69,7 @@ def test_only_how_bad_the_bad_ones_are_is_cut() -> None:
 def test_the_improvement_is_expected_also_where_it_is_next_to_nothing() -> None:
     mean, deviation = np.array([0.0, 1.0, 3.0]), np.array([1.0, 0.5, 1.0])
     z = (0.2 - mean) / deviation
-    assert np.exp(_log_improvement(mean, deviation, 0.2)) == pytest.approx(deviation * (norm.pdf(z) + z * norm.cdf(z)))
-    far = _log_improvement(np.array([10.0, 20.0, 60.0]), np.ones(3), 0.0)
+    assert np.exp(log_improvement(mean, deviation, 0.2)) == pytest.approx(deviation * (norm.pdf(z) + z * norm.cdf(z)))
+    far = log_improvement(np.array([10.0, 20.0, 60.0]), np.ones(3), 0.0)
     assert np.isfinite(far).all()
     assert far[0] > far[1] > far[2]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from sartor.space.encodings.path import path_counts
 from sartor.space.encodings.weisfeiler_lehman import Subtrees
 
 Array = npt.NDArray[np.float64]
+BlockKind = Literal["paths", "subtrees", "choices"]
 _MAX_REMEMBERED = 200_000
 _MAX_LENGTH = 12
 """Operations of the longest path counted: longer ones are hardly shared by two architectures."""
@@ -82,10 +83,11 @@ class Structure:
 
     Args:
         space: Whose architectures.
+        kinds: Blocks made, in this order.
     """
 
-    def __init__(self, space: Space) -> None:
-        self._space = space
+    def __init__(self, space: Space, kinds: Sequence[BlockKind] = ("paths", "subtrees", "choices")) -> None:
+        self._space, self._kinds = space, kinds
         self._subtrees = Subtrees(1, "both")
         self._paths, self._trees = _Items(), _Items()
         self._known: dict[Architecture, tuple[_Counts, _Counts]] = {}
@@ -114,18 +116,19 @@ class Structure:
         return [paths for paths, _ in found], [trees for _, trees in found]
 
     def fit(self, architectures: Sequence[Architecture]) -> list[Block]:
-        """Returns paths, subtrees and choices of architectures, and keeps which there are."""
+        """Returns the blocks of architectures, and keeps which paths and subtrees there are."""
         paths, trees = self._described(architectures)
         self._paths.fit(paths)
         self._trees.fit(trees)
         return self(architectures)
 
     def __call__(self, architectures: Sequence[Architecture]) -> list[Block]:
-        """Returns paths, subtrees and choices of architectures."""
+        """Returns the blocks of architectures."""
         paths, trees = self._described(architectures)
         choices = np.asarray(self._space.encode(architectures), np.float64)
-        return [
-            self._paths.block(paths),
-            self._trees.block(trees),
-            Block(choices, (choices**2).sum(1)),
-        ]
+        blocks: dict[BlockKind, Block] = {
+            "paths": self._paths.block(paths),
+            "subtrees": self._trees.block(trees),
+            "choices": Block(choices, (choices**2).sum(1)),
+        }
+        return [blocks[kind] for kind in self._kinds]
