@@ -140,7 +140,7 @@ def search(
     if strategy_name == AUTO:
         if strategy_options:
             raise InputError("options of a strategy need the strategy's name, not auto")
-        strategy_name, why = _reopened_strategy(folder, name) if resume else choose(space, trials)
+        strategy_name, why = (_reopened_strategy(folder, name), "") if resume else choose(space, trials)
     strategy_spec = find("strategies", strategy_name)
     job = _Job(
         task=task,
@@ -275,8 +275,10 @@ def _search(
 ) -> Front:
     fidelities = tuple(Fidelity(amount, unit) for amount, unit in run.config["fidelities"])
     # What an interrupted search has already spent counts.
-    ends = None if budget_s is None else started + budget_s - run.elapsed_s
-    deadline = None if budget_s is None or ends is None else _Deadline(job, fidelities[-1], budget_s, ends)
+    ends, deadline = None, None
+    if budget_s is not None:
+        ends = started + budget_s - run.elapsed_s
+        deadline = _Deadline(job, fidelities[-1], budget_s, ends)
     job.say(PhaseStarted(run.id, f"searching {_count(job.space)} architectures by {job.strategy}"))
     problem = job.problem(fidelities, final=False)
     engine = Engine(record, problem, workers=job.workers, slots=job.slots)
@@ -360,13 +362,13 @@ def _latest_search(record: Record, name: str) -> RunInfo | None:
     return searches[-1] if searches else None
 
 
-def _reopened_strategy(folder: Path, name: str) -> tuple[str, str]:
+def _reopened_strategy(folder: Path, name: str) -> str:
     """Returns the strategy that the search to go on with has chosen; any where there is none, as that is said later."""
     run = None
     if (folder / FILE_NAME).exists():
-        with Record(folder) as record:
+        with Record(folder, read_only=True) as record:
             run = _latest_search(record, name)
-    return (str(run.config["strategy"]) if run is not None else "bayesian"), ""
+    return "bayesian" if run is None else str(run.config["strategy"])
 
 
 def _reopen(job: _Job, record: Record, epochs: float | None) -> tuple[RunInfo, Start]:

@@ -34,11 +34,13 @@ def explain_run(record: Record, run_id: str, objectives: Sequence[str] = ()) -> 
 
     Raises:
         RecordError: no such run.
-        InputError: no trial has the figure; the space is not the one that was searched.
+        InputError: it is no search; no trial has the figure; the space is not the one that was searched.
     """
     from sartor.engine import open_task
 
     run = record.run(run_id)
+    if not {"objectives", "limits", "task", "space"} <= set(run.config):
+        raise InputError(f"{run.id} is no search of architectures (its kind is {run.kind}): nothing to explain")
     goals = Goals(
         tuple(Objective(name, direction) for name, direction in run.config["objectives"]),
         tuple(Limit(name, bound) for name, bound in run.config["limits"]),

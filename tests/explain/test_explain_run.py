@@ -11,6 +11,7 @@ from sartor.cli import main
 from sartor.errors import InputError
 from sartor.explain import explain_run
 from sartor.report import write_report
+from sartor.runs import Record
 from tests.explain.cells import EVIL, recorded
 
 
@@ -72,3 +73,10 @@ def test_the_report_says_why_there_is_nothing(tmp_path: Path) -> None:
     assert "The search cannot be explained: the space of cells-1 is 0123456789abcdef" in html
     few = write_report(recorded(tmp_path / "b", num=3), "cells-1").read_text(encoding="utf-8")
     assert "too few to tell choices apart" in few and '<rect class="share"' not in few
+
+
+def test_a_run_that_is_no_search_is_refused(tmp_path: Path) -> None:
+    with Record(tmp_path) as record:
+        run_id = record.create_run("score", "cells", {"weights": "w"}, seed=0, environment={}).id
+        with pytest.raises(InputError, match="cells-1 is no search"):
+            explain_run(record, run_id)

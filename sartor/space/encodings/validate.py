@@ -127,10 +127,11 @@ def topology_key(graph: Graph) -> str:
 
 
 def kendall_tau(first: Array, second: Array) -> float:
-    """Returns tau-b, 0 where one of them is constant; memory grows with the square of the length."""
-    one, other = (np.sign(each[:, None] - each) for each in (first, second))
-    scale = float(np.sqrt((one**2).sum() * (other**2).sum()))
-    return float((one * other).sum()) / scale if scale else 0.0
+    """Returns tau-b, 0 where one of them is constant."""
+    from scipy.stats import kendalltau
+
+    tau = float(kendalltau(first, second).statistic)
+    return 0.0 if np.isnan(tau) else tau
 
 
 def _shown(figure: float | None) -> str:
