@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -68,6 +68,14 @@ class Goals:
         names = [objective.name for objective in self.objectives]
         if len(set(names)) < len(names):
             raise InputError(f"an objective is named twice: {names}")
+
+    @classmethod
+    def of_config(cls, config: Mapping[str, Any]) -> Goals:
+        """Returns the goals of a recorded run, by its configuration."""
+        return cls(
+            tuple(Objective(name, direction) for name, direction in config["objectives"]),
+            tuple(Limit(name, bound) for name, bound in config["limits"]),
+        )
 
     @property
     def primary(self) -> Objective:

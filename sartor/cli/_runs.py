@@ -12,7 +12,7 @@ from rich.table import Table
 
 from sartor.cli import DEFAULT_OUT
 from sartor.front import Front
-from sartor.goals import Goals, Limit, Objective
+from sartor.goals import Goals
 from sartor.runs import Record, RunInfo
 from sartor.units import format_duration, format_figure
 
@@ -23,22 +23,13 @@ _LONG = ("space_text", "describe", "initial", "architectures")
 runs = App(name="runs", help="List, show and compare recorded runs.")
 
 
-def goals_of(run: RunInfo) -> Goals:
-    """Returns the goals that a search was started with."""
-    config = run.config
-    return Goals(
-        tuple(Objective(name, direction) for name, direction in config["objectives"]),
-        tuple(Limit(name, bound) for name, bound in config["limits"]),
-    )
-
-
 def front_of(record: Record, run_id: str) -> tuple[RunInfo, Front]:
     """Returns the front of a run's retrained finalists, or of the search itself while it has none."""
     run = record.run(run_id)
     finals = [child for child in record.children(run.id) if child.kind == "final"]
     trials = [t for child in finals for t in record.trials(child.id) if t.state == "complete"]
     source = finals[-1] if trials else run
-    return source, Front(trials or record.trials(run.id), goals_of(run))
+    return source, Front(trials or record.trials(run.id), Goals.of_config(run.config))
 
 
 def _plain(value: object) -> str:
@@ -64,7 +55,7 @@ def list_runs(*, out: Out = DEFAULT_OUT) -> None:
         complete = [t for t in trials if t.state == "complete"]
         best = ""
         if complete:
-            primary = goals_of(run).primary
+            primary = Goals.of_config(run.config).primary
             values = [t.values[primary.name] for t in complete if primary.name in t.values]
             if values:
                 best = f"{primary.name} {min(values, key=primary.loss):.4f}"
@@ -148,7 +139,7 @@ def compare(first: str, second: str, /, *more: str, out: Out = DEFAULT_OUT) -> N
     fronts = [front_of(record, info.id)[1] for info in infos]
     table.add_row("took", *(format_duration(info.elapsed_s) for info in infos))
     table.add_row("trials", *(str(len(record.trials(info.id))) for info in infos))
-    for objective in goals_of(infos[0]).objectives:
+    for objective in Goals.of_config(infos[0].config).objectives:
         best = []
         for front in fronts:
             reached = [t.values[objective.name] for t in front if objective.name in t.values]

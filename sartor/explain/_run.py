@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sartor.errors import InputError, near
 from sartor.explain._importance import Importance, importance
 from sartor.explain._shared import SharedByBest, shared_by_best
-from sartor.goals import Goals, Limit, Objective
+from sartor.goals import Goals, Objective
 
 if TYPE_CHECKING:
     from sartor.runs import Record
@@ -41,10 +41,7 @@ def explain_run(record: Record, run_id: str, objectives: Sequence[str] = ()) -> 
     run = record.run(run_id)
     if not {"objectives", "limits", "task", "space"} <= set(run.config):
         raise InputError(f"{run.id} is no search of architectures (its kind is {run.kind}): nothing to explain")
-    goals = Goals(
-        tuple(Objective(name, direction) for name, direction in run.config["objectives"]),
-        tuple(Limit(name, bound) for name, bound in run.config["limits"]),
-    )
+    goals = Goals.of_config(run.config)
     trials = record.trials(run.id)
     directions = {o.name: o for o in goals.objectives}
     known = sorted({name for t in trials for name in t.values})

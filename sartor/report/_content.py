@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sartor.goals import Goals, Limit, Objective
+from sartor.goals import Goals
 from sartor.report._explanation import Mattered, mattered
 from sartor.report._figures import Row, figure_rows, heroes
 from sartor.report._finalists import Finalist, baseline_of_search, best_so_far, make_finalist, name_of_baseline
@@ -88,10 +88,7 @@ def collect(record: Record, run_id: str) -> Page:
         RecordError: no such run.
     """
     run = record.run(run_id)
-    goals = Goals(
-        tuple(Objective(name, direction) for name, direction in run.config["objectives"]),
-        tuple(Limit(name, bound) for name, bound in run.config["limits"]),
-    )
+    goals = Goals.of_config(run.config)
     trials = record.trials(run.id)
     finals = [child for child in record.children(run.id) if child.kind == "final"]
     final_run = finals[-1] if finals else None
