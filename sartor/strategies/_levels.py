@@ -82,11 +82,19 @@ def spread(losses: npt.NDArray[np.float64]) -> list[int]:
         losses: Points of one level, shape ``(num_points, num_objectives)``.
     """
     span = np.ptp(losses, axis=0)
-    points = losses / np.where(span > 0, span, 1.0)
-    order = [int(np.lexsort(losses.T[::-1])[0])]
-    distance = np.linalg.norm(points - points[order[0]], axis=1)
-    distance[order[0]] = -1.0
-    while len(order) < len(points):
+    first = int(np.lexsort(losses.T[::-1])[0])
+    return farthest_first(losses / np.where(span > 0, span, 1.0), first, len(losses))
+
+
+def farthest_first(points: npt.NDArray[np.float64], first: int, num: int) -> list[int]:
+    """Returns the positions of up to ``num`` points, ``[n, d]``: the first, then always the farthest from those taken.
+
+    Gonzalez 1985, doi:10.1016/0304-3975(85)90224-5.
+    """
+    order = [first]
+    distance = np.linalg.norm(points - points[first], axis=1)
+    distance[first] = -1.0
+    while len(order) < min(num, len(points)):
         farthest = int(distance.argmax())
         order.append(farthest)
         distance = np.minimum(distance, np.linalg.norm(points - points[farthest], axis=1))

@@ -19,6 +19,7 @@ from sartor.registry import Spec, find
 from sartor.space import Architecture, Space
 from sartor.strategies._features import Features
 from sartor.strategies._fresh import check_at_least
+from sartor.strategies._levels import farthest_first
 from sartor.trials import Fidelity
 
 SPEC = Spec(
@@ -99,7 +100,7 @@ def warm_start(
         raise InputError(f"warm-start begins another strategy, not {strategy!r}: e.g. evolution")
     kind = find("strategies", strategy).load()
     candidates = _candidates(space, np.random.default_rng([seed, 15]), num_candidates)
-    chosen = _chosen(space, candidates, _ranked(candidates, goals, scores, costs), num_start)
+    chosen = _chosen(space, candidates, *_ranked(candidates, goals, scores, costs), num_start)
     begun: Strategy = kind(space, goals, fidelities, seed=seed, initial=[*initial, *chosen], **(strategy_options or {}))
     return begun
 
@@ -115,8 +116,10 @@ def _candidates(space: Space, rng: np.random.Generator, num: int) -> list[Archit
     return list(found.values())
 
 
-def _ranked(candidates: Sequence[Architecture], goals: Goals, scores: Scores, costs: Costs | None) -> list[int]:
-    """Returns the positions of the candidates, best first: limits before scores."""
+def _ranked(
+    candidates: Sequence[Architecture], goals: Goals, scores: Scores, costs: Costs | None
+) -> tuple[list[int], int]:
+    """Returns the positions of the candidates, best first: limits before scores; and how many meet the limits."""
     values = np.asarray(scores(candidates), np.float64)
     if values.shape != (len(candidates),) or not np.isfinite(values).all():
         bad = int((~np.isfinite(values)).sum())
@@ -133,18 +136,28 @@ def _ranked(candidates: Sequence[Architecture], goals: Goals, scores: Scores, co
                 )
         excess = np.array([goals.excess({n: float(each[i]) for n, each in known.items()}) for i in range(len(excess))])
     order: list[int] = np.lexsort((-values, excess)).tolist()
-    return order
+    return order, int((excess <= 0).sum())
 
 
-def _chosen(space: Space, candidates: Sequence[Architecture], order: Sequence[int], num: int) -> list[Architecture]:
+def _chosen(
+    space: Space, candidates: Sequence[Architecture], order: Sequence[int], num_within: int, num: int
+) -> list[Architecture]:
     """Returns the best, then of the pool of good ones always the farthest from those taken."""
-    size = max(num, min(_POOL * num, int(_POOL_SHARE * len(order))))
-    pool = [candidates[i] for i in order[:size]]
+    ordered = [candidates[i] for i in order]
+    return diverse(space, ordered[: max(num, num_within)], num, len(order))
+
+
+def diverse(space: Space, ordered: Sequence[Architecture], num: int, num_all: int) -> list[Architecture]:
+    """Returns the first, then of the pool of good ones always the farthest from those taken, choice by choice.
+
+    Args:
+        space: Of the architectures.
+        ordered: Best first.
+        num: How many are taken.
+        num_all: Of which ``ordered`` are the best: the pool is a tenth of them at most.
+    """
+    pool = ordered[: max(num, min(_POOL * num, int(_POOL_SHARE * num_all)))]
+    if not pool:
+        return []
     vectors = np.asarray(space.encode(pool), np.float64)
-    taken = [0]
-    distance = np.linalg.norm(vectors - vectors[0], axis=1)
-    while len(taken) < min(num, len(pool)):
-        distance[taken] = -1.0
-        taken.append(int(distance.argmax()))
-        distance = np.minimum(distance, np.linalg.norm(vectors - vectors[taken[-1]], axis=1))
-    return [pool[i] for i in taken]
+    return [pool[i] for i in farthest_first(vectors, 0, num)]

@@ -114,3 +114,20 @@ def test_what_is_wrong_is_said() -> None:
         warm_start(SPACE, ACCURACY, FIDELITIES, scores=_sums, strategy="warm-start")
     with pytest.raises(InputError, match="evolution"):
         warm_start(SPACE, ACCURACY, FIDELITIES, scores=_sums, strategy="evolutoin")
+
+
+def test_where_few_candidates_meet_the_limits_no_other_is_taken_before_them() -> None:
+    goals = Goals((Objective("accuracy"),), (Limit("params", 2.0),))
+    every = list(SPACE)
+    within = [a for a in every if sum(a.values()) <= 2]
+    begun = warm_start(
+        SPACE,
+        goals,
+        FIDELITIES,
+        scores=_sums,
+        costs=lambda found: {"params": _sums(found)},
+        num_start=20,
+        num_candidates=5000,
+    )
+    asked = [proposal.architecture for proposal in begun.ask(20)]
+    assert len(within) == 28 and _sums(asked).max() <= 2
