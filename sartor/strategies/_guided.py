@@ -5,7 +5,7 @@ that an acquisition of the predictor's means and deviations ranks first. The fou
 candidates are made and in the acquisition. As Sartor is used, that is:
 
 - Several objectives: each batch has the predictor learn one random scalarisation of all (ParEGO, Knowles 2006,
-  doi:10.1109/TEVC.2005.851274); every third learns the primary objective alone.
+  doi:10.1109/TEVC.2005.851274); every other learns the primary objective alone.
 - Limits: candidates count by their probability of meeting all of them, by the process of each cost that all strategies
   share (Gardner et al. 2014); it knows the infeasible trials too.
 - Of architectures that are known to be the same network one is proposed.

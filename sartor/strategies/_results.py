@@ -18,6 +18,8 @@ from sartor.trials import Trial
 
 Array = npt.NDArray[np.float64]
 _AUGMENTATION = 0.05
+_RIDGE = 2.0
+"""So many results' worth of belief that the gain from a fidelity to the next does not depend on the costs."""
 
 
 @dataclass
@@ -78,15 +80,37 @@ class Results:
         trained = self.known
         if len(trained) <= MAX_FITTED:
             return trained
-        order = np.argsort(lifted(trained)[:, 0], kind="stable") if self.learned else np.arange(len(trained))
+        order = np.argsort(self.lifted(trained)[:, 0], kind="stable") if self.learned else np.arange(len(trained))
         kept = set(order[: MAX_FITTED // 2].tolist())
         latest = (i for i in reversed(range(len(trained))) if i not in kept)
         kept |= {next(latest) for _ in range(MAX_FITTED - len(kept))}
         return [trained[i] for i in sorted(kept)]
 
+    def lifted(self, trained: Sequence[Known]) -> Array:
+        """Returns each one's losses as they would be at the highest fidelity reached by any, ``[n, num_learned]``.
+
+        A lower fidelity is lifted by what the architectures that have both gained from it to the next one, on average
+        and by their costs: large networks gain more from long trainings than small ones.
+        """
+        amounts = sorted({amount for known in trained for amount in known.losses})
+        costs = np.array([self._costs_of(known) for known in trained])
+        highest = [max(known.losses) for known in trained]
+        found = np.array([known.losses[amount] for known, amount in zip(trained, highest, strict=True)])
+        for lower, upper in zip(amounts, amounts[1:], strict=False):
+            pairs = [i for i, known in enumerate(trained) if lower in known.losses and upper in known.losses]
+            if pairs:
+                gains = [np.subtract(trained[i].losses[upper], trained[i].losses[lower]) for i in pairs]
+                rows = [i for i, amount in enumerate(highest) if amount <= lower]
+                found[rows] += _predicted(costs[pairs], np.array(gains), costs[rows])
+        return found
+
+    def _costs_of(self, known: Known) -> list[float]:
+        told = self.costs.known(known.architecture)
+        return [told.get(name, 0.0) for name in self.costs.names]
+
     def losses(self, trained: Sequence[Known]) -> Array:
         """Returns the losses of all objectives, costs as logarithms, ``[num_trained, num_objectives]``."""
-        learned = lifted(trained)
+        learned = self.lifted(trained)
         at = {o.name: i for i, o in enumerate(self.learned)}
         return np.array(
             [
@@ -118,19 +142,21 @@ class Results:
             self._known[Fresh.digest(known.architecture)] = known
 
 
-def lifted(trained: Sequence[Known]) -> Array:
-    """Returns each architecture's losses as they would be at the highest fidelity reached by any.
+def _predicted(inputs: Array, values: Array, new: Array) -> Array:
+    """Returns values at ``new`` inputs, ``[k, w]``: the mean, and a ridge regression on the inputs within their range.
 
-    A lower fidelity is lifted by the mean difference between it and the next one over the architectures that have both.
+    Args:
+        inputs: ``[n, d]``, d >= 0.
+        values: ``[n, w]``.
+        new: ``[k, d]``.
     """
-    amounts = sorted({amount for known in trained for amount in known.losses})
-    width = len(next(iter(trained[0].losses.values())))
-    gain = {amounts[-1]: np.zeros(width)}
-    for lower, upper in reversed(list(zip(amounts, amounts[1:], strict=False))):
-        pairs = [(k.losses[lower], k.losses[upper]) for k in trained if lower in k.losses and upper in k.losses]
-        both = [np.subtract(above, below) for below, above in pairs]
-        gain[lower] = gain[upper] + (np.mean(both, axis=0) if both else 0.0)
-    return np.array([known.losses[max(known.losses)] + gain[max(known.losses)] for known in trained])
+    centre, scale = inputs.mean(0), inputs.std(0)
+    scaled = (inputs - centre) / np.where(scale > 0, scale, 1.0)
+    mean = values.mean(0)
+    slopes = np.linalg.solve(scaled.T @ scaled + _RIDGE * np.eye(len(centre)), scaled.T @ (values - mean))
+    low, high = inputs.min(0), inputs.max(0)
+    beyond: Array = (np.clip(new, low, high) - centre) / np.where(scale > 0, scale, 1.0)
+    return np.asarray(mean + beyond @ slopes)
 
 
 def scalarised(losses: Array, weights: Array | None, known: Array) -> Array:
@@ -150,5 +176,5 @@ def scalarised(losses: Array, weights: Array | None, known: Array) -> Array:
 
 
 def drawn_weights(num_objectives: int, turn: int, rng: np.random.Generator) -> Array | None:
-    """Returns random weights, or None every third turn: the best network within the limits is asked for most."""
-    return None if num_objectives == 1 or turn % 3 == 0 else rng.dirichlet(np.ones(num_objectives))
+    """Returns random weights, or None every other turn: the best network within the limits is asked for most."""
+    return None if num_objectives == 1 or turn % 2 == 0 else rng.dirichlet(np.ones(num_objectives))

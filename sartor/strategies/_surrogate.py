@@ -53,13 +53,15 @@ class Surrogate:
         Args:
             groups: Descriptions of the architectures.
             targets: Their values.
-            start: Parameters to begin with.
+            start: Parameters to begin with, where they are of as many descriptions.
             search: Whether they are improved.
         """
         kernel = _Kernel.of(groups)
         mean, std = float(targets.mean()), float(targets.std()) or 1.0
         values = (targets - mean) / std
         parts = kernel.parts(groups, groups)
+        if start is not None and len(start) != kernel.num_parameters:
+            start = None
         parameters = np.zeros(kernel.num_parameters) if start is None else start.copy()
         if start is None:
             parameters[-1] = _LOG_NOISE

@@ -9,12 +9,13 @@ weights and one joint sample of the processes (Thompson sampling), and takes the
 
 - Limits: each limited cost has a process too (of its logarithm; every trial tells it, also the infeasible ones, which
   cost almost nothing), and candidates count by their probability of meeting all limits (Gardner et al. 2014).
-- Costs that are objectives are predicted by the same processes: they are known long before accuracies are.
-- Every third proposal is for the primary objective alone, since the best network within the limits is asked for most.
+- Costs that are objectives are predicted by the same processes: they are known long before accuracies are, and what is
+  predicted of them is one more description of an architecture.
+- Every other proposal is for the primary objective alone, since the best network within the limits is asked for most.
 - Candidates are all architectures of a small space, one of each isomorphism class; of a large one mutations and
   crossovers of the best known and random ones, as in BANANAS (White et al. 2021, arXiv:1910.11858).
-- With successive halving an architecture counts with its highest fidelity; lower ones are lifted by the mean gain of
-  those that were promoted.
+- With successive halving an architecture counts with its highest fidelity; lower ones are lifted by the gain of those
+  that were promoted, by their costs: large networks gain more from long trainings.
 - With training-free scores the first architectures are drawn from the tenth of the space that these call best.
 - The more results there are, the less each one says: from some hundred on, several proposals are made of one fit, which
   reads at most 256 results, so that the time of a proposal does not grow.
@@ -37,7 +38,7 @@ from sartor.strategies._features import Features, Scores
 from sartor.strategies._fidelity import highest
 from sartor.strategies._fresh import NUM_TRIES, Fresh, check_at_least, from_text
 from sartor.strategies._gaussian_process import draw
-from sartor.strategies._results import Known, Results, drawn_weights, lifted, scalarised
+from sartor.strategies._results import Known, Results, drawn_weights, scalarised
 from sartor.strategies._surrogate import Surrogate, capped
 from sartor.trials import Fidelity, Proposal, Trial
 
@@ -168,15 +169,24 @@ class Bayesian:
         if primary not in self._results.learned:
             return min(trained, key=lambda known: self._costs.known(known.architecture)[primary.name]).architecture
         surrogate = self._surrogate(primary, self._results.fitted())
-        losses, _ = surrogate.marginals(self._features.of([known.architecture for known in trained]))
+        losses, _ = surrogate.marginals(self._described(trained))
         return trained[int(losses.argmin())].architecture
 
     # --- the model
 
     def _surrogate(self, objective: Objective, fitted: Sequence[Known]) -> Surrogate:
-        groups = self._features.of([known.architecture for known in fitted])
-        losses = capped(lifted(fitted)[:, self._results.learned.index(objective)])
+        groups = self._described(fitted)
+        losses = capped(self._results.lifted(fitted)[:, self._results.learned.index(objective)])
         return Surrogate.fit(groups, losses, self._parameters.get(objective.name), search=self._searches())
+
+    def _described(self, trained: Sequence[Known]) -> list[Array]:
+        return self._with_costs(self._features.of([known.architecture for known in trained]))
+
+    def _with_costs(self, groups: list[Array]) -> list[Array]:
+        """Returns the descriptions, and the logarithms of costs as they are predicted: large networks are better."""
+        predicted = [self._costs.predict(name, groups[0]) for name in self._costs.names]
+        costs = [mean for mean, _ in filter(None, predicted)]
+        return [*groups, np.stack(costs, 1)] if costs else groups
 
     def _searches(self) -> bool:
         num = len(self._results)
@@ -209,13 +219,14 @@ class Bayesian:
             predicted = self._costs.predict(name, groups[0])
             if predicted is not None:
                 columns[name] = predicted
+        groups = self._with_costs(groups)
         for name, surrogate in surrogates.items():
             columns[name] = surrogate.marginals(groups)
         losses = self._results.losses(fitted)
         name = self._goals.primary.name
         improvement = None
         if name in surrogates:
-            known, _ = surrogates[name].marginals(self._features.of([known.architecture for known in fitted]))
+            known, _ = surrogates[name].marginals(self._described(fitted))
             improvement = log_improvement(*columns[name], float(known.min())) + chance
         found: dict[Architecture, None] = {}
         for _ in range(num):

@@ -104,7 +104,7 @@ def test_it_recommends_by_its_predictor_rather_than_by_the_luckiest_result() -> 
         _guided(space, ACCURACY, _Exact()).recommend()
 
 
-def test_several_objectives_are_learned_as_a_scalarisation_and_every_third_batch_the_primary_one() -> None:
+def test_several_objectives_are_learned_as_a_scalarisation_and_every_other_batch_the_primary_one() -> None:
     simulation = Simulation(make_spaces()["plain"], limited=False, failing=0.0)
     predictor = _Exact()
     strategy = _guided(simulation.space, simulation.goals, predictor, batch_size=1)
