@@ -1,13 +1,17 @@
 """Rungs of successive halving, and the promotions that they hold (Li et al. 2020, arXiv:1810.05934).
 
 With several objectives the top of a rung is its first non-domination levels, and of the level that is cut, the points
-that spread best (Schmucker et al. 2021, arXiv:2106.12639).
+that spread best (Schmucker et al. 2021, arXiv:2106.12639). Every other promotion is by the primary objective alone,
+since the best network within the limits is asked for most: else cheap networks take most of the long trainings.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from sartor.errors import InputError
 from sartor.registry import find
@@ -86,19 +90,25 @@ class Rung:
         """Returns the position of the best entry that is in the top ``1 / eta`` and not promoted, or None."""
         if self._settled:
             return None
-        room = len(self.entries) // eta
-        for level in self._levels.members:
-            if room <= 0:
-                break
-            waiting = [i for i in level if i not in self.promoted]
-            if waiting:
-                order = spread(self._levels.losses[level])
-                for i in order[:room]:
-                    if level[i] not in self.promoted:
-                        return level[i]
-            room -= len(level)
+        for i in itertools.islice(self._ordered(), len(self.entries) // eta):
+            if i not in self.promoted:
+                return i
         self._settled = True
         return None
+
+    def _ordered(self) -> Iterator[int]:
+        """Yields positions, best first: by turns by levels and by the primary objective, each once."""
+        by_primary: list[int] = np.argsort(self._levels.losses[:, 0], kind="stable").tolist()
+        taken: set[int] = set()
+        for turn in zip(self._by_levels(), by_primary, strict=True):
+            for i in turn:
+                if i not in taken:
+                    taken.add(i)
+                    yield i
+
+    def _by_levels(self) -> Iterator[int]:
+        for level in self._levels.members:
+            yield from (level[i] for i in spread(self._levels.losses[level]))
 
     def state_dict(self) -> dict[str, Any]:
         return {

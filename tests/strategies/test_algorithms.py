@@ -206,6 +206,15 @@ def test_of_two_objectives_the_best_of_each_is_promoted_first() -> None:
     assert strategy.ask(1)[0].continues is None
 
 
+def test_every_other_promotion_is_by_the_primary_objective_alone() -> None:
+    strategy = Asha(SPACE, BOTH, RUNGS[:2], sampler="random")
+    asked = strategy.ask(12)
+    # Ever cheaper and worse: all are of the front, and the spread takes its two ends first.
+    for i, proposal in enumerate(asked):
+        strategy.tell([finish(i, proposal, 1 - 0.05 * i, 0.9 - 0.05 * i)])
+    assert [p.continues for p in strategy.ask(4)] == [0, 11, 1, 5]
+
+
 def test_infeasible_and_failed_trials_are_neither_promoted_nor_counted() -> None:
     strategy = Asha(SPACE, BOTH, RUNGS, sampler="random")
     asked = strategy.ask(8)
