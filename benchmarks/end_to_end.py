@@ -306,24 +306,41 @@ def run_strategy(run: Run, strategy: Strategy) -> None:
 
 
 def run_sartor(run: Run) -> None:
-    """Searches as long as the rest holds the finalists that ``sartor search`` would choose; trains these to the end."""
+    """Searches as long as the rest holds the finalists that ``sartor search`` would choose; trains these to the end.
+
+    What was asked is begun only where it and they are expected to end within the CPU-seconds.
+    """
     bench = run.bench
     halving = find("strategies", "asha").load()
     sampler = bench.setting.strategy
     strategy = halving(
         bench.space, bench.goals, bench.fidelities, seed=run.seed, sampler=sampler, initial=[bench.baseline]
     )
-    finishing = False
+    done: set[tuple[Architecture, Fidelity]] = set()
+    asked = strategy.ask(1)
     while True:
+        while asked and (asked[0].architecture, asked[0].fidelity) in done:
+            asked = strategy.ask(1)
         waiting = _to_finish(run)
-        finishing = finishing or run.spent + sum(_rest_s(run, trial) for trial in waiting) > bench.setting.cpu_s
-        if finishing and waiting:
+        rest = sum(_rest_s(run, trial) for trial in waiting)
+        if asked and run.spent + _expected_s(run, asked[0]) + rest <= bench.setting.cpu_s:
+            proposal = asked[0]
+        elif waiting:
             # Best first, as far as the CPU-seconds go.
-            run.evaluate(Proposal(waiting[0].architecture, bench.fidelities[-1], continues=waiting[0].number))
-        elif not finishing and (proposals := strategy.ask(1)):
-            strategy.tell([run.evaluate(proposals[0])])
+            proposal = Proposal(waiting[0].architecture, bench.fidelities[-1], continues=waiting[0].number)
         else:
             return
+        strategy.tell([run.evaluate(proposal)])
+        done.add((proposal.architecture, proposal.fidelity))
+
+
+def _expected_s(run: Run, proposal: Proposal) -> float:
+    """Returns the CPU-seconds that a proposal is expected to take: by its shorter training, else as others did."""
+    if proposal.continues is not None:
+        steps = proposal.fidelity.amount - run.trials[proposal.continues].proposal.fidelity.amount
+        return training_s(run.trials[proposal.continues], run.trials, Fidelity(steps, "steps"))
+    begun = [t.usage["cpu_s"] for t in run.trials if t.state == "complete" and t.proposal.continues is None]
+    return statistics.fmean(begun) if begun else 0.0
 
 
 def _to_finish(run: Run) -> list[Trial]:
