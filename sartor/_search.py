@@ -43,6 +43,8 @@ FIRST_SHARE = 0.65
 RESERVE = 1.15
 """The rest of the budget over what retraining the finalists is expected to take: they are tested and exported too."""
 
+TRANSFER = "transfer"
+"""The strategy that learns from earlier searches."""
 MIN_RUNG_STEPS = 40
 """Steps of the shortest rung of successive halving: below, most networks are still at chance."""
 
@@ -68,6 +70,7 @@ def search(
     trials: int | None = None,
     strategy: str | None = None,
     strategy_options: Mapping[str, Any] | None = None,
+    transfer: Sequence[str | Path] = (),
     halving: bool = True,
     objectives: Sequence[str] = (),
     epochs: float | None = None,
@@ -92,6 +95,7 @@ def search(
         trials: Number of evaluations of the search, promotions included.
         strategy: Name of a search strategy; ``auto``, which is the default, chooses one by budget and space, says why.
         strategy_options: Keyword arguments of the strategy.
+        transfer: Earlier searches to begin with and to learn from, as folders of results or ``FOLDER:RUN``.
         halving: Wraps the strategy in asynchronous successive halving over epochs: a ninth, a third and all of them
             (shorter rungs are left out where they would be under 40 steps).
         objectives: Costs to trade against the primary metric; by default the first limited one, else latency.
@@ -141,6 +145,13 @@ def search(
         if strategy_options:
             raise InputError("options of a strategy need the strategy's name, not auto")
         strategy_name, why = (_reopened_strategy(folder, name), "") if resume else choose(space, trials)
+    own_options = dict(strategy_options or {})
+    if transfer:
+        if strategy not in (None, AUTO, TRANSFER):
+            raise InputError(f"transfer is a strategy of its own: leave {strategy!r} out")
+        strategy_name, why = TRANSFER, f"begun with {', '.join(map(str, transfer))}"
+    if strategy_name == TRANSFER:
+        own_options |= _sources(folder, name, transfer, space, resume)
     strategy_spec = find("strategies", strategy_name)
     job = _Job(
         task=task,
@@ -156,7 +167,7 @@ def search(
         seed=seed,
         finalists=finalists,
         strategy=strategy_name,
-        strategy_options=dict(strategy_options or {}),
+        strategy_options=own_options,
         halving=halving,
         strategy_version=strategy_spec.version,
         notes=(f"strategy {strategy_name}: {why}",) if why else (),
@@ -290,9 +301,21 @@ def _search(
         on_event=_Watch(job, run.id, trials, deadline),
     )
     _check_found(job, run, found, budget_s)
+    _say_what_transferred(job, record, run, found)
     record.set_state(run.id, "complete")
     final_run = _retrain(job, record, run, found, fidelities[-1], ends)
     return _conclude(job, record, run, final_run, started)
+
+
+def _say_what_transferred(job: _Job, record: Record, run: RunInfo, found: Sequence[Trial]) -> None:
+    if job.strategy != TRANSFER:
+        return
+    from sartor.strategies.transfer import Source, agreement
+
+    sources = [Source.from_json(each) for each in job.strategy_options["sources"]]
+    for each in agreement(sources, found, job.goals, job.space):
+        record.log(run.id, "note", each.words)
+        job.say(Note(each.words))
 
 
 def _count(space: Space) -> str:
@@ -362,13 +385,30 @@ def _latest_search(record: Record, name: str) -> RunInfo | None:
     return searches[-1] if searches else None
 
 
-def _reopened_strategy(folder: Path, name: str) -> str:
-    """Returns the strategy that the search to go on with has chosen; any where there is none, as that is said later."""
+def _reopened_config(folder: Path, name: str) -> Mapping[str, Any]:
+    """Returns the configuration of the search to go on with; none where there is no such search."""
     run = None
     if (folder / FILE_NAME).exists():
         with Record(folder, read_only=True) as record:
             run = _latest_search(record, name)
-    return "bayesian" if run is None else str(run.config["strategy"])
+    return {} if run is None else run.config
+
+
+def _reopened_strategy(folder: Path, name: str) -> str:
+    """Returns the strategy that the search to go on with has chosen; any where there is none, as that is said later."""
+    return str(_reopened_config(folder, name).get("strategy", "bayesian"))
+
+
+def _sources(
+    folder: Path, name: str, transfer: Sequence[str | Path], space: Space, resume: bool
+) -> Mapping[str, Any]:
+    """Returns what earlier searches found, as an option: what was read when the search began, where it goes on."""
+    if resume:
+        options: Mapping[str, Any] = _reopened_config(folder, name).get("strategy_options", {})
+        return {"sources": options.get("sources", [])}
+    from sartor._transfer import load_sources
+
+    return {"sources": [source.to_json() for source in load_sources(transfer, space)]} if transfer else {}
 
 
 def _reopen(job: _Job, record: Record, epochs: float | None) -> tuple[RunInfo, Start]:

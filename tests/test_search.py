@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -178,6 +179,43 @@ def test_resuming_with_a_changed_configuration_is_refused_with_the_names(finishe
     _, stderr = process.communicate(timeout=120)
     assert process.returncode == 2
     assert "seed" in stderr and "finalists" in stderr and "Traceback" not in stderr
+
+
+def test_an_earlier_search_is_begun_with_and_kept_for_going_on(finished, tmp_path):
+    out, _, _ = finished
+    source = shutil.copytree(out, tmp_path / "earlier")
+    tokens = ["search", "images", "--trials", "7", "--epochs", "0.9", "--finalists", "1", "--objective", "params"]
+    tokens += ["--transfer", "earlier", "--workers", "1", "--out", "results"]
+    process = command(*tokens, cwd=tmp_path)
+    _, stderr = process.communicate(timeout=280)
+    assert process.returncode == 0, stderr
+    with sartor.Record(tmp_path / "results", read_only=True) as record:
+        run = record.run("images-1")
+        assert run.config["strategy"] == "transfer"
+        (known,) = run.config["strategy_options"]["sources"]
+        assert known["name"] == "earlier:images-1" and len(known["architectures"]) >= 4
+        asked = [dict(trial.architecture) for trial in record.trials("images-1")]
+        assert any(architecture in asked for architecture in known["architectures"])
+        notes = [detail for _, kind, detail in record.log("images-1") if kind == "note"]
+        assert any(note.startswith("strategy transfer: begun with earlier") for note in notes)
+        assert any(note.startswith("transfer from earlier:images-1: ") for note in notes)
+    shutil.rmtree(source)
+    process = command(*tokens, "--resume", cwd=tmp_path)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, stderr
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [("nowhere", "there is no record"), ("{out}:images-1-final", "images-1-final is no search"), ("{out}:x", "no run")],
+)
+def test_what_cannot_be_transferred_is_an_error(finished, tmp_path, place, said):
+    out, _, _ = finished
+    tokens = ["--trials", "7", "--transfer", place.format(out=out), "--out", "results"]
+    process = command("search", "images", *tokens, cwd=tmp_path)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 2 and said in stderr and "Traceback" not in stderr
+    assert not (tmp_path / "results").exists()
 
 
 def test_five_lines_of_python_give_a_front_and_tell_what_happens(tmp_path):

@@ -31,6 +31,7 @@ def _command(spec: TaskSpec, options_type: type[Any]) -> Callable[..., None]:
         budget: Annotated[str | None, Parameter(name=["--budget", "-b"], group=kept)] = None,
         trials: Annotated[int | None, Parameter(name=["--trials", "-n"], group=kept)] = None,
         strategy: Annotated[str | None, Parameter(name=["--strategy", "-s"], group=kept)] = None,
+        transfer: Annotated[list[str] | None, Parameter(group=kept, negative=())] = None,
         halving: Annotated[bool, Parameter(group=kept)] = True,
         epochs: Annotated[float | None, Parameter(group=kept)] = None,
         finalists: Annotated[int, Parameter(group=kept)] = 5,
@@ -58,6 +59,9 @@ def _command(spec: TaskSpec, options_type: type[Any]) -> Callable[..., None]:
             Number of evaluations instead of, or beside, a time budget.
         strategy
             Search strategy: see sartor strategies. By default auto chooses one by budget and space, and says why.
+        transfer
+            An earlier search of the same space to begin with and to learn from, on other data or under other limits:
+            its folder of results, or FOLDER:RUN; repeat for several.
         halving
             Successive halving: most architectures get a ninth of the epochs, the best third of each rung three times
             as many.
@@ -93,6 +97,7 @@ def _command(spec: TaskSpec, options_type: type[Any]) -> Callable[..., None]:
                     budget=budget,
                     trials=trials,
                     strategy=strategy,
+                    transfer=transfer or (),
                     halving=halving,
                     epochs=epochs,
                     finalists=finalists,
