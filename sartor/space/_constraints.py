@@ -132,7 +132,8 @@ class Tables:
 
     def __init__(self, compiled: Compiled) -> None:
         self.compiled = compiled
-        self._known: dict[tuple[int, str], npt.NDArray[np.bool_]] = {}
+        self._known: dict[tuple[int, str], tuple[object, npt.NDArray[np.bool_]]] = {}
+        """Tables by the identity of their predicates, which are kept: another one may else get the same."""
 
     def size(self, constraint: Keyed) -> int | None:
         """Returns the size of the largest table that ``constraint`` needs, or None when it reads a float range."""
@@ -149,10 +150,9 @@ class Tables:
             for scope in itertools.product(*(self.compiled.by_key[key] for key in keys)):
                 domains = [slots[slot].domain for slot in scope]
                 signature = (id(constraint.function), repr([domain.signature() for domain in domains]))
-                table = self._known.get(signature)
-                if table is None:
-                    table = self._known[signature] = _evaluate(constraint, domains)
-                yield scope, table
+                if signature not in self._known:
+                    self._known[signature] = constraint.function, _evaluate(constraint, domains)
+                yield scope, self._known[signature][1]
 
 
 def _evaluate(constraint: Keyed, domains: Sequence[Any]) -> npt.NDArray[np.bool_]:

@@ -254,3 +254,11 @@ def test_third_party_classes_are_searched_unchanged():
     with torch.random.fork_rng(devices=[]):
         for architecture in space:
             assert space.build(architecture).self_attn.num_heads == architecture["nhead"]
+
+
+def test_predicates_that_are_gone_are_not_taken_for_later_ones() -> None:
+    space = Space({"x": OneOf(*range(8))})
+    for value in range(64):
+        # Each predicate may get the identity of the one before, which nobody keeps.
+        narrowed = space.where(lambda x, value=value: x == value % 8, "x")
+        assert [architecture["x"] for architecture in narrowed] == [value % 8]
