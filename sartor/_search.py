@@ -19,7 +19,9 @@ from sartor._environment import environment
 from sartor._finish import export_trial, finish_trial
 from sartor._progress import FinalistsChosen, Note, PhaseStarted, SearchDone, SearchProgress
 from sartor._start import Start, closest_message, epochs_within, feasible_start
+from sartor._steering import Heard
 from sartor._threads import one_thread
+from sartor.contracts import Strategy
 from sartor.data import Splits
 from sartor.engine import Engine, Problem, Progress
 from sartor.errors import BudgetError, InputError, MissingExtraError
@@ -29,6 +31,7 @@ from sartor.registry import find
 from sartor.runs import FILE_NAME, Record, RunInfo
 from sartor.space import Architecture, Space
 from sartor.strategies._auto import AUTO, choose
+from sartor.strategies._steered import Steered
 from sartor.strategies.listed import Listed
 from sartor.task import Task
 from sartor.trials import Fidelity, Proposal, Trial
@@ -210,6 +213,18 @@ class _Job:
     notes: tuple[str, ...]
     say: OnEvent
 
+    def make(
+        self, space: Space, fidelities: tuple[Fidelity, ...], seed: int, initial: Sequence[Architecture]
+    ) -> Strategy:
+        """Returns the strategy on a part of the space, within successive halving where it is to be."""
+        spec = find("strategies", self.strategy)
+        options = self.strategy_options
+        if self.halving and not spec.promotes:
+            options = {"sampler": self.strategy, "sampler_options": options}
+            spec = find("strategies", "asha")
+        strategy: Strategy = spec.load()(space, self.goals, fidelities, seed=seed, initial=initial, **options)
+        return strategy
+
     def problem(self, fidelities: Sequence[Fidelity], *, final: bool) -> Problem:
         return Problem(
             task=self.task.reference(),
@@ -221,6 +236,7 @@ class _Job:
         )
 
     def config(self, fidelities: Sequence[Fidelity]) -> dict[str, Any]:
+        sources = self.strategy_options.get("sources", [])
         return {
             "task": self.task.reference(),
             "task_name": self.name,
@@ -229,7 +245,9 @@ class _Job:
             "objectives": [[o.name, o.direction] for o in self.goals.objectives],
             "limits": [[limit.name, limit.bound] for limit in self.goals.limits],
             "strategy": self.strategy,
-            "strategy_options": self.strategy_options,
+            "strategy_options": {name: value for name, value in self.strategy_options.items() if name != "sources"},
+            # What earlier searches found, so that this one does not depend on their records.
+            "sources": sources,
             "strategy_version": self.strategy_version,
             "halving": self.halving,
             "fidelities": [[f.amount, f.unit] for f in fidelities],
@@ -295,7 +313,7 @@ def _search(
     engine = Engine(record, problem, workers=job.workers, slots=job.slots)
     found = engine.run(
         run,
-        _strategy(job, fidelities, start.architectures),
+        _strategy(job, record, run, fidelities, start),
         max_trials=trials,
         deadline=deadline,
         on_event=_Watch(job, run.id, trials, deadline),
@@ -328,21 +346,16 @@ def _count(space: Space) -> str:
     return f"{count:,.0f}" if count < 10**7 else f"{count:.2e}"
 
 
-def _strategy(job: _Job, fidelities: tuple[Fidelity, ...], initial: Sequence[Architecture]) -> Any:
-    spec = find("strategies", job.strategy)
-    kind = spec.load()
-    if job.halving and not spec.promotes:
-        asha = find("strategies", "asha").load()
-        return asha(
-            job.space,
-            job.goals,
-            fidelities,
-            seed=job.seed,
-            sampler=job.strategy,
-            sampler_options=job.strategy_options,
-            initial=initial,
-        )
-    return kind(job.space, job.goals, fidelities, seed=job.seed, initial=initial, **job.strategy_options)
+def _strategy(job: _Job, record: Record, run: RunInfo, fidelities: tuple[Fidelity, ...], start: Start) -> Steered:
+    """Returns the strategy, which a person may steer while it runs."""
+
+    def make(space: Space, seed: int, initial: Sequence[Architecture]) -> Strategy:
+        # In a part of the space an earlier search may have left too little to learn from.
+        if job.strategy == TRANSFER and space is not job.space:
+            return dataclasses.replace(job, strategy="bayesian", strategy_options={}).make(space, fidelities, seed, ())
+        return job.make(space, fidelities, seed, initial)
+
+    return Steered(job.space, job.goals, make, seed=job.seed, initial=start.architectures, heard=Heard(record, run))
 
 
 def _plan(job: _Job, budget_s: float | None, epochs: float | None) -> tuple[Start, tuple[Fidelity, ...]]:
@@ -399,13 +412,10 @@ def _reopened_strategy(folder: Path, name: str) -> str:
     return str(_reopened_config(folder, name).get("strategy", "bayesian"))
 
 
-def _sources(
-    folder: Path, name: str, transfer: Sequence[str | Path], space: Space, resume: bool
-) -> Mapping[str, Any]:
+def _sources(folder: Path, name: str, transfer: Sequence[str | Path], space: Space, resume: bool) -> Mapping[str, Any]:
     """Returns what earlier searches found, as an option: what was read when the search began, where it goes on."""
     if resume:
-        options: Mapping[str, Any] = _reopened_config(folder, name).get("strategy_options", {})
-        return {"sources": options.get("sources", [])}
+        return {"sources": _reopened_config(folder, name).get("sources", [])}
     from sartor._transfer import load_sources
 
     return {"sources": [source.to_json() for source in load_sources(transfer, space)]} if transfer else {}

@@ -192,7 +192,7 @@ def test_an_earlier_search_is_begun_with_and_kept_for_going_on(finished, tmp_pat
     with sartor.Record(tmp_path / "results", read_only=True) as record:
         run = record.run("images-1")
         assert run.config["strategy"] == "transfer"
-        (known,) = run.config["strategy_options"]["sources"]
+        (known,) = run.config["sources"]
         assert known["name"] == "earlier:images-1" and len(known["architectures"]) >= 4
         asked = [dict(trial.architecture) for trial in record.trials("images-1")]
         assert any(architecture in asked for architecture in known["architectures"])

@@ -27,6 +27,7 @@ app.command("sartor.cli._runs:runs", name="runs", help="List, show and compare r
 app.command("sartor.cli._runs:front", name="front", help="Print the Pareto front of a run; pick by limit.")
 app.command("sartor.cli._runs:report", name="report", help="Write the HTML report of a run.")
 app.command("sartor.cli._explain:explain", name="explain", help="Say which choices mattered in a run.")
+app.command("sartor.cli._steer:steer", name="steer", help="Steer a search: like, dislike, narrow.")
 app.command("sartor.cli._export:export", name="export", help="Export a trained network of a run.")
 app.command("sartor.cli._export:predict", name="predict", help="Label images with an exported network.")
 app.command("sartor.cli._simulate:run", name="simulate", help="Run a strategy on a published table; print its regret.")

@@ -17,7 +17,7 @@ from sartor.runs import Record, RunInfo
 from sartor.units import format_duration, format_figure
 
 Out = Annotated[Path, Parameter(name=["--out", "-o"], help="Folder of results that holds the record.")]
-_LONG = ("space_text", "describe", "initial", "architectures")
+_LONG = ("space_text", "describe", "initial", "sources", "architectures")
 """Entries of a configuration that a terminal is too small for; the report has them."""
 
 runs = App(name="runs", help="List, show and compare recorded runs.")

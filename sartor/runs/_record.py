@@ -221,7 +221,8 @@ class Record:
     def compare(self, run_ids: Sequence[str]) -> Comparison:
         """Returns runs side by side: where their configurations differ, the best value of every objective."""
         infos = tuple(self.run(run_id) for run_id in run_ids)
-        flats = [flat({k: v for k, v in info.config.items() if k not in ("space_text", "describe")}) for info in infos]
+        long = ("space_text", "describe", "sources")
+        flats = [flat({k: v for k, v in info.config.items() if k not in long}) for info in infos]
         differing: dict[str, list[Any]] = {}
         for key in dict.fromkeys(key for config in flats for key in config):
             values = [config.get(key) for config in flats]
