@@ -6,10 +6,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sartor.engine import Engine, Problem
 from sartor.goals import Goals, Limit, Objective
 from sartor.registry import find, specs
 from sartor.runs import Record
+from sartor.strategies.transfer import Source
 from sartor.trials import Fidelity
 from tests.engine.light import Light
 
@@ -22,7 +25,12 @@ GOALS = Goals((Objective("score", "max"), Objective("params", "min")), (Limit("p
 def make(name: str) -> Any:
     spec = find("strategies", name)
     rungs = RUNGS if spec.promotes else RUNGS[:1]
-    return spec.load()(Light().space(), GOALS, rungs, seed=5)
+    space = Light().space()
+    options: dict[str, Any] = {}
+    if name == "transfer":
+        drawn = space.sample(np.random.default_rng(0), 12)
+        options["sources"] = [Source("earlier", tuple(map(dict, drawn)), tuple(map(float, range(len(drawn)))))]
+    return spec.load()(space, GOALS, rungs, seed=5, **options)
 
 
 def search(out: Path, name: str, trials: int) -> list[Any]:
