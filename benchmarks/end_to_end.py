@@ -53,6 +53,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+from _optuna import suggest
 
 from sartor._environment import environment
 from sartor._search import choose_finalists, training_s
@@ -371,34 +372,6 @@ def run_random(run: Run) -> None:
 # --- Optuna
 
 
-def suggest(trial: Any, space: Space) -> Architecture:
-    """Returns the architecture that an Optuna trial suggests: any space, choice by choice, by define-by-run."""
-    compiled = space._compiled
-    codes: list[int] = []
-    values: dict[str, Any] = {}
-    for index, slot in enumerate(compiled.slots):
-        codes.append(-1)
-        if not compiled.is_active(index, codes):
-            continue
-        if slot.kind == "use":
-            codes[index] = 0
-        elif slot.kind == "number":
-            values[slot.key] = trial.suggest_float(slot.id, slot.node.low, slot.node.high, log=slot.node.log)
-            codes[index] = 0
-        else:
-            codes[index] = _suggest_code(trial, slot)
-            values[slot.key] = slot.domain[codes[index]]
-    return space.architecture(values)
-
-
-def _suggest_code(trial: Any, slot: Any) -> int:
-    labels = list(slot.domain)
-    if all(type(label) is int for label in labels) and len(labels) > 2 and len(set(np.diff(labels))) == 1:
-        # Evenly spaced numbers have an order that samplers can use.
-        return labels.index(trial.suggest_int(slot.id, labels[0], labels[-1], step=labels[1] - labels[0]))
-    return int(trial.suggest_categorical(slot.id, list(range(len(labels)))))
-
-
 def parameters(architecture: Architecture, space: Space) -> dict[str, Any]:
     """Returns what ``suggest`` must be given to suggest an architecture."""
 
@@ -421,7 +394,7 @@ def parameters(architecture: Architecture, space: Space) -> dict[str, Any]:
     keys = {slot.id: slot.key for slot in space._compiled.slots}
     domains = {slot.id: list(slot.domain) for slot in space._compiled.slots if slot.kind == "choice"}
     fixed = Fixed()
-    assert suggest(fixed, space) == architecture
+    assert suggest(fixed, space, ordered=True) == architecture
     return fixed.found
 
 
@@ -448,7 +421,7 @@ def run_optuna(run: Run, sampler_name: str, way: str) -> None:
     study.enqueue_trial(parameters(bench.baseline, bench.space))
 
     def objective(trial: Any) -> Any:
-        architecture = suggest(trial, bench.space)
+        architecture = suggest(trial, bench.space, ordered=True)
         value = run.latency(architecture)
         trial.set_constraint("latency", value / bench.limit.bound - 1.0)
         continues = None

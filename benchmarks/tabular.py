@@ -36,10 +36,12 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+from _optuna import suggest
 
 from sartor._environment import environment
 from sartor.errors import SartorError
 from sartor.estimators.tables._table import Table
+from sartor.estimators.tables.lookup import load
 from sartor.estimators.tables.simulate import Simulation, simulate
 from sartor.goals import Goals
 from sartor.registry import find
@@ -79,6 +81,8 @@ TABLES: Mapping[str, tuple[str, str | None, tuple[str, ...], int]] = {
 """Short name -> table, data set, protocols, queries."""
 SCORES = ("logsynflow", "naswot", "zen", "nregions")
 METHODS = ("sartor", "sartor-blind", "random", "evolution", "local-search", "optuna-tpe", "optuna-nsga2")
+MORE = ("tpe", "bananas", "nas-bowl", "npenas", "pnas", "reinforce", "ppo")
+"""Sartor's other strategies, run when asked for by ``--methods``: a predictor trained anew takes seconds a batch."""
 QUICK = {"c10": ("clean",), "macro": ("clean",)}
 AT = (25, 50, 100, 150)
 
@@ -86,9 +90,7 @@ AT = (25, 50, 100, 150)
 @cache
 def table_of(short: str, folder: str) -> Table:
     name, dataset, _, _ = TABLES[short]
-    load = find("tables", name).load()
-    made: Table = load(folder) if dataset is None else load(folder, dataset=dataset)
-    return made
+    return load(folder, name, dataset)
 
 
 @cache
@@ -141,19 +143,8 @@ class OptunaStrategy:
         return proposals
 
     def _suggested(self, trial: Any) -> Architecture | None:
-        compiled = self._space._compiled
-        codes: list[int] = []
-        values: dict[str, Any] = {}
-        for index, slot in enumerate(compiled.slots):
-            codes.append(-1)
-            if not compiled.is_active(index, codes):
-                continue
-            codes[index] = 0
-            if slot.kind == "choice":
-                codes[index] = trial.suggest_categorical(slot.id, list(range(len(slot.domain))))
-                values[slot.key] = slot.domain[codes[index]]
         try:
-            return self._space.architecture(values)
+            return suggest(trial, self._space, ordered=False)
         except SartorError:
             return None
 
@@ -162,12 +153,6 @@ class OptunaStrategy:
             loss = float(self._goals.losses(trial)[0])
             self._told[trial.architecture] = loss
             self._study.tell(self._open.pop(trial.architecture), loss)
-
-    def state_dict(self) -> dict[str, Any]:
-        raise NotImplementedError("a peer is not resumed")
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        raise NotImplementedError("a peer is not resumed")
 
 
 # --- runs
@@ -288,7 +273,7 @@ def report(results: Sequence[Result]) -> dict[str, Any]:
 
 
 def _place(table: str, protocol: str, method: str) -> tuple[int, str, int]:
-    return list(TABLES).index(table), protocol, METHODS.index(method)
+    return list(TABLES).index(table), protocol, (*METHODS, *MORE).index(method)
 
 
 def _rounded(value: float) -> float | None:
@@ -303,7 +288,7 @@ def plot(results: Sequence[Result], path: Path) -> None:
     from matplotlib import pyplot as plt
 
     shown = list(dict.fromkeys((r.table, r.protocol) for r in results))
-    methods = [m for m in METHODS if any(r.method == m for r in results)]
+    methods = [m for m in (*METHODS, *MORE) if any(r.method == m for r in results)]
     figure, axes = plt.subplots(1, len(shown), figsize=(2.6 * len(shown), 3.2), constrained_layout=True, squeeze=False)
     for axis, (table, protocol) in zip(axes[0], shown, strict=True):
         for i, method in enumerate(methods):
@@ -325,7 +310,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, help="how many (30; 2 when quick)")
     parser.add_argument("--first-seed", type=int, default=0, help="others than those reported, to tune on")
     parser.add_argument("--only", nargs="+", choices=list(TABLES), help="of the tables")
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=None)
+    parser.add_argument("--methods", nargs="+", choices=(*METHODS, *MORE), default=None)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at the same time (one a core)")
     parser.add_argument("--plot", type=Path, default=Path("tabular.png"))
     arguments = parser.parse_args()
