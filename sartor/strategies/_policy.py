@@ -34,12 +34,12 @@ class Batch:
 
     Attributes:
         tokens: int64 ``[n, num_tokens]``.
-        rewards: ``[n]``.
+        advantages: Rewards less the baseline, a moving average of rewards before them, ``[n]``.
         asked: Logarithm of each one's probability when it was asked, ``[n]``; nan where something else proposed it.
     """
 
     tokens: Tokens
-    rewards: Array
+    advantages: Array
     asked: Array
 
 
@@ -57,9 +57,10 @@ class Policy:
         hidden: Width of the network.
         learning_rate: Of Adam.
         batch_size: Trials told from which it learns at once.
+        decay: Of the baseline.
 
     Raises:
-        InputError: Unknown body, or a size that makes no sense.
+        InputError: Unknown body, or an option that makes no sense.
     """
 
     def __init__(
@@ -75,7 +76,10 @@ class Policy:
         hidden: int,
         learning_rate: float,
         batch_size: int,
+        decay: float,
     ) -> None:
+        if not 0 <= decay < 1:
+            raise InputError(f"decay must be from 0 to below 1, got {decay}")
         if controller not in get_args(Body):
             raise InputError(f"no controller is called {controller!r}{near(str(controller), get_args(Body))}")
         check_at_least("hidden", hidden, 4)
@@ -91,7 +95,8 @@ class Policy:
         self._costs = CostModel(space, goals)
         if goals.limits:
             self._fresh.log_chance = self._costs.log_feasible
-        self._reward = Reward(goals)
+        self._reward, self._decay = Reward(goals), decay
+        self._baseline: float | None = None
         self._walk = Walk(space)
         weights_seed = int(np.random.default_rng([seed, stream, 1]).integers(2**31))
         self.controller = Controller(self._walk, controller, weights_seed, hidden)
@@ -146,7 +151,11 @@ class Policy:
             if len(self._pending) >= self._batch_size and self._walk.num_tokens:
                 rewards = self._reward.values()[-len(self._pending) :]
                 asked_then = np.array([np.nan if log is None else log for _, log in self._pending])
-                batches.append(Batch(np.array([tokens for tokens, _ in self._pending]), rewards, asked_then))
+                mean = float(rewards.mean())
+                baseline = mean if self._baseline is None else self._baseline
+                tokens = np.array([tokens for tokens, _ in self._pending])
+                batches.append(Batch(tokens, rewards - baseline, asked_then))
+                self._baseline = self._decay * baseline + (1 - self._decay) * mean
                 self._pending = []
         return batches
 
@@ -155,6 +164,7 @@ class Policy:
             "fresh": self._fresh.state_dict(),
             "costs": self._costs.state_dict(),
             "reward": self._reward.state_dict(),
+            "baseline": self._baseline,
             "learner": self.learner.state_dict(),
             "asked": dict(self._asked),
             "pending": [[list(tokens), asked] for tokens, asked in self._pending],
@@ -165,6 +175,7 @@ class Policy:
         self._fresh.load_state_dict(state["fresh"])
         self._costs.load_state_dict(state["costs"])
         self._reward.load_state_dict(state["reward"])
+        self._baseline = state["baseline"]
         self.learner.load_state_dict(state["learner"])
         self._asked = dict(state["asked"])
         self._pending = [(list(tokens), asked) for tokens, asked in state["pending"]]

@@ -70,8 +70,6 @@ class PPO:
         num_epochs: int = 4,
         batch_size: int = 4,
     ) -> None:
-        if not 0 <= decay < 1:
-            raise InputError(f"decay must be from 0 to below 1, got {decay}")
         if not clip > 0:
             raise InputError(f"clip must be above 0, got {clip}")
         check_at_least("num_epochs", num_epochs, 1)
@@ -86,9 +84,9 @@ class PPO:
             hidden=hidden,
             learning_rate=learning_rate,
             batch_size=batch_size,
+            decay=decay,
         )
-        self._entropy, self._decay, self._clip, self._num_epochs = entropy, decay, clip, num_epochs
-        self._baseline: float | None = None
+        self._entropy, self._clip, self._num_epochs = entropy, clip, num_epochs
 
     def ask(self, n: int) -> list[Proposal]:
         return self._policy.ask(n)
@@ -102,9 +100,7 @@ class PPO:
 
         from sartor._threads import one_thread
 
-        mean = float(batch.rewards.mean())
-        baseline = mean if self._baseline is None else self._baseline
-        advantages = torch.tensor(batch.rewards - baseline, dtype=torch.float32)
+        advantages = torch.tensor(batch.advantages, dtype=torch.float32)
         asked = torch.tensor(batch.asked, dtype=torch.float32)
         with one_thread():
             for _ in range(self._num_epochs):
@@ -114,11 +110,9 @@ class PPO:
                 clipped = ratio.clamp(1 - self._clip, 1 + self._clip)
                 surrogate = torch.minimum(ratio * advantages, clipped * advantages)
                 self._policy.learner.step(-surrogate.mean() - self._entropy * entropies.mean())
-        self._baseline = self._decay * baseline + (1 - self._decay) * mean
 
     def state_dict(self) -> dict[str, Any]:
-        return {"policy": self._policy.state_dict(), "baseline": self._baseline}
+        return self._policy.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._policy.load_state_dict(state["policy"])
-        self._baseline = state["baseline"]
+        self._policy.load_state_dict(state)

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sartor.errors import InputError
 from sartor.goals import Goals
 from sartor.registry import Spec
 from sartor.space import Architecture, Space
@@ -65,8 +64,6 @@ class Reinforce:
         decay: float = 0.9,
         batch_size: int = 4,
     ) -> None:
-        if not 0 <= decay < 1:
-            raise InputError(f"decay must be from 0 to below 1, got {decay}")
         self._policy = Policy(
             space,
             goals,
@@ -78,9 +75,9 @@ class Reinforce:
             hidden=hidden,
             learning_rate=learning_rate,
             batch_size=batch_size,
+            decay=decay,
         )
-        self._entropy, self._decay = entropy, decay
-        self._baseline: float | None = None
+        self._entropy = entropy
 
     def ask(self, n: int) -> list[Proposal]:
         return self._policy.ask(n)
@@ -94,17 +91,13 @@ class Reinforce:
 
         from sartor._threads import one_thread
 
-        mean = float(batch.rewards.mean())
-        baseline = mean if self._baseline is None else self._baseline
         with one_thread():
             logs, entropies = self._policy.controller.log_probability(batch.tokens)
-            advantages = torch.tensor(batch.rewards - baseline, dtype=torch.float32)
+            advantages = torch.tensor(batch.advantages, dtype=torch.float32)
             self._policy.learner.step(-(advantages * logs).mean() - self._entropy * entropies.mean())
-        self._baseline = self._decay * baseline + (1 - self._decay) * mean
 
     def state_dict(self) -> dict[str, Any]:
-        return {"policy": self._policy.state_dict(), "baseline": self._baseline}
+        return self._policy.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._policy.load_state_dict(state["policy"])
-        self._baseline = state["baseline"]
+        self._policy.load_state_dict(state)
