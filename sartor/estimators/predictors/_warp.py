@@ -110,6 +110,36 @@ class Warp:
         return means, np.sqrt(np.maximum((points - means[:, None]) ** 2 @ _SHARES, 0.0))
 
 
+@dataclass(frozen=True, eq=False)
+class Scale:
+    """A warp, then mean 0 and variance 1: what models learn.
+
+    Attributes:
+        warp: Comes first.
+        mean, std: Of the warped values.
+    """
+
+    warp: Warp
+    mean: float
+    std: float
+
+    @classmethod
+    def fit(cls, values: Array, kind: WarpKind = "log") -> tuple[Scale, Array]:
+        """Returns the scale of values of shape ``[n]``, ``n`` >= 1, and the values on it.
+
+        Raises:
+            InputError: An unknown kind.
+        """
+        warp = Warp.fit(values, kind)
+        warped = warp(values)
+        scale = cls(warp, float(warped.mean()), float(warped.std()) or 1.0)
+        return scale, (warped - scale.mean) / scale.std
+
+    def moments(self, mean: Array, std: Array) -> tuple[Array, Array]:
+        """Returns means and standard deviations of the values of normal distributions on the scale, ``[n]`` each."""
+        return self.warp.moments(self.mean + self.std * mean, self.std * std)
+
+
 def _knots(values: Array) -> Array:
     """Returns the different values and the normal quantiles of their mean ranks."""
     known, counts = np.unique(values, return_counts=True)

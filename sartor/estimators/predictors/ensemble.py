@@ -21,7 +21,7 @@ import numpy.typing as npt
 from sartor.errors import InputError
 from sartor.estimators.predictors._committee import Committee, Training, folds, left_out
 from sartor.estimators.predictors._inputs import Columns, Inputs, check_fitted, check_values
-from sartor.estimators.predictors._warp import Warp, WarpKind
+from sartor.estimators.predictors._warp import Scale, WarpKind
 from sartor.registry import Spec
 from sartor.space import Architecture, Space
 
@@ -79,10 +79,7 @@ class Ensemble:
     def fit(self, architectures: Sequence[Architecture], values: Array) -> None:
         """See `sartor.contracts.Predictor`."""
         values = check_values(architectures, values)
-        self._warp = Warp.fit(values, self._kind)
-        warped = self._warp(values)
-        self._mean, self._std = float(warped.mean()), float(warped.std()) or 1.0
-        targets = (warped - self._mean) / self._std
+        self._scale, targets = Scale.fit(values, self._kind)
         inputs = self._inputs.fit(architectures)
         n = len(targets)
         num_folds = min(_NUM_FOLDS, n) if n > 2 else 0
@@ -105,7 +102,7 @@ class Ensemble:
             return np.empty(0), np.empty(0)
         said = self._committee.predict(self._inputs(architectures))[: self._num]
         variance = self._factor * said.var(0, ddof=1) + self._floor
-        return self._warp.moments(self._mean + self._std * said.mean(0), self._std * np.sqrt(variance))
+        return self._scale.moments(said.mean(0), np.sqrt(variance))
 
 
 def calibrated(residuals: Array, variances: Array) -> tuple[float, float]:

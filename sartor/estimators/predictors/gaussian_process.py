@@ -18,7 +18,7 @@ import numpy.typing as npt
 from sartor.errors import InputError
 from sartor.estimators.predictors._inputs import Columns, Scores, check_fitted, check_values, read
 from sartor.estimators.predictors._structure import Block, Structure
-from sartor.estimators.predictors._warp import Warp, WarpKind
+from sartor.estimators.predictors._warp import Scale, WarpKind
 from sartor.registry import Spec
 from sartor.space import Architecture, Space
 
@@ -55,8 +55,6 @@ class _Fitted:
     factor: Array
     """Lower Cholesky factor of the covariance of the values."""
     solved: Array
-    mean: float
-    std: float
 
 
 class GaussianProcess:
@@ -102,10 +100,7 @@ class GaussianProcess:
         from scipy.linalg import cho_solve, cholesky
 
         values = check_values(architectures, values)
-        self._warp = Warp.fit(values, self._kind)
-        warped = self._warp(values)
-        mean, std = float(warped.mean()), float(warped.std()) or 1.0
-        targets = (warped - mean) / std
+        self._scale, targets = Scale.fit(values, self._kind)
         counts = self._structure.fit(architectures)
         if self._features is not None:
             self._scores = Scores(read(self._features, architectures))
@@ -128,9 +123,7 @@ class GaussianProcess:
         covariance[np.diag_indices(len(values))] += noise + _JITTER
         factor = cholesky(covariance, lower=True)
         solved = cho_solve((factor, True), targets)
-        self._fitted = _Fitted(
-            blocks, scales, linear_scales, len(counts), weights, amplitude, shares, factor, solved, mean, std
-        )
+        self._fitted = _Fitted(blocks, scales, linear_scales, len(counts), weights, amplitude, shares, factor, solved)
 
     def _score_blocks(self, architectures: Sequence[Architecture]) -> list[Block]:
         if self._features is None:
@@ -144,11 +137,11 @@ class GaussianProcess:
         if not architectures:
             return np.empty(0), np.empty(0)
         starts = range(0, len(architectures), _PART)
-        parts = [self._warp.moments(*self.predict_warped(architectures[i : i + _PART])) for i in starts]
+        parts = [self._scale.moments(*self._predict(architectures[i : i + _PART])) for i in starts]
         return np.concatenate([mean for mean, _ in parts]), np.concatenate([std for _, std in parts])
 
-    def predict_warped(self, architectures: Sequence[Architecture]) -> tuple[Array, Array]:
-        """Returns means and standard deviations on the scale of the warp, on which they are Gaussian, ``[n]`` each."""
+    def _predict(self, architectures: Sequence[Architecture]) -> tuple[Array, Array]:
+        """Returns means and standard deviations on the scale, on which they are Gaussian, ``[n]`` each."""
         from scipy.linalg import solve_triangular
 
         fitted = self._fitted
@@ -168,7 +161,7 @@ class GaussianProcess:
         )
         explained = solve_triangular(fitted.factor, cross.T, lower=True)
         variance = np.maximum(prior - (explained**2).sum(0), 1e-9)
-        return fitted.mean + fitted.std * (cross @ fitted.solved), fitted.std * np.sqrt(variance)
+        return cross @ fitted.solved, np.sqrt(variance)
 
 
 def _median(squared: Array) -> float:

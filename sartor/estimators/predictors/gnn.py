@@ -22,7 +22,7 @@ import numpy.typing as npt
 from sartor.errors import InputError
 from sartor.estimators.predictors._committee import folds, left_out
 from sartor.estimators.predictors._inputs import Columns, Scores, check_fitted, check_values, read
-from sartor.estimators.predictors._warp import Warp, WarpKind
+from sartor.estimators.predictors._warp import Scale, WarpKind
 from sartor.estimators.predictors.ensemble import calibrated
 from sartor.registry import Spec
 from sartor.space import Architecture, Graph, Space
@@ -108,10 +108,7 @@ class GNN:
         import torch
 
         values = check_values(architectures, values)
-        self._warp = Warp.fit(values, self._kind)
-        warped = self._warp(values)
-        self._mean, self._std = float(warped.mean()), float(warped.std()) or 1.0
-        targets = (warped - self._mean) / self._std
+        self._scale, targets = Scale.fit(values, self._kind)
         words = {word for each in architectures for label in self._graph(each).labels for word in label.split()}
         self._words = {word: i for i, word in enumerate(sorted(words), 1)}
         if self._features is not None:
@@ -182,7 +179,7 @@ class GNN:
         said = np.concatenate([self._networks.predict(self._batch(part)) for part in parts], 1)
         said = self._scaled(said)[: self._num]
         variance = self._factor * said.var(0, ddof=1) + self._floor
-        return self._warp.moments(self._mean + self._std * said.mean(0), self._std * np.sqrt(variance))
+        return self._scale.moments(said.mean(0), np.sqrt(variance))
 
     def _graph(self, architecture: Architecture) -> Graph:
         if architecture not in self._graphs:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from sartor.estimators.predictors._committee import Committee, Training, folds, left_out
 from sartor.estimators.predictors._inputs import Columns, Inputs, check_fitted, check_values
-from sartor.estimators.predictors._warp import Warp, WarpKind
+from sartor.estimators.predictors._warp import Scale, WarpKind
 from sartor.registry import Spec
 from sartor.space import Architecture, Space
 
@@ -57,10 +57,7 @@ class MLP:
     def fit(self, architectures: Sequence[Architecture], values: Array) -> None:
         """See `sartor.contracts.Predictor`."""
         values = check_values(architectures, values)
-        self._warp = Warp.fit(values, self._kind)
-        warped = self._warp(values)
-        self._mean, self._std = float(warped.mean()), float(warped.std()) or 1.0
-        targets = (warped - self._mean) / self._std
+        self._scale, targets = Scale.fit(values, self._kind)
         inputs = self._inputs.fit(architectures)
         n = len(targets)
         num_folds = min(_NUM_FOLDS, n) if n > 2 else 0
@@ -79,4 +76,4 @@ class MLP:
         if not architectures:
             return np.empty(0), np.empty(0)
         mean = self._committee.predict(self._inputs(architectures))[0]
-        return self._warp.moments(self._mean + self._std * mean, np.full(len(mean), self._std * self._deviation))
+        return self._scale.moments(mean, np.full(len(mean), self._deviation))

@@ -20,7 +20,7 @@ from sartor.errors import InputError
 from sartor.estimators.predictors._committee import folds
 from sartor.estimators.predictors._inputs import Columns, Scores, check_fitted, check_values, read
 from sartor.estimators.predictors._structure import Structure
-from sartor.estimators.predictors._warp import Warp, WarpKind
+from sartor.estimators.predictors._warp import Scale, WarpKind
 from sartor.estimators.predictors.ensemble import calibrated
 from sartor.registry import Spec
 from sartor.space import Architecture, Space
@@ -99,10 +99,7 @@ class Trees:
             Columns, ``[n, k]``, and the standardised values, ``[n]``, that were fitted.
         """
         values = check_values(architectures, values)
-        self._warp = Warp.fit(values, self._kind)
-        warped = self._warp(values)
-        self._mean, self._std = float(warped.mean()), float(warped.std()) or 1.0
-        targets = (warped - self._mean) / self._std
+        self._scale, targets = Scale.fit(values, self._kind)
         self._structure.fit(architectures)
         if self._features is not None:
             self._scores = Scores(read(self._features, architectures))
@@ -134,11 +131,6 @@ class Trees:
 
     def predict(self, architectures: Sequence[Architecture]) -> tuple[Array, Array]:
         """See `sartor.contracts.Predictor`. The noise of single trainings is part of the deviations."""
-        mean, std = self.predict_warped(architectures)
-        return self._warp.moments(mean, std)
-
-    def predict_warped(self, architectures: Sequence[Architecture]) -> tuple[Array, Array]:
-        """Returns means and standard deviations on the scale of the warp, ``[n]`` each."""
         check_fitted(self._ensembles)
         assert self._ensembles is not None
         if not architectures:
@@ -146,4 +138,4 @@ class Trees:
         inputs = self._columns(architectures)
         said = np.stack([ensemble.predict(inputs) for ensemble in self._ensembles])
         variance = self._factor * said.var(0, ddof=1) + self._floor
-        return self._mean + self._std * said.mean(0), self._std * np.sqrt(variance)
+        return self._scale.moments(said.mean(0), np.sqrt(variance))
