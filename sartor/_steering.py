@@ -26,8 +26,9 @@ def say(record: Record, run: RunInfo, acts: Sequence[Act]) -> None:
 def said(record: Record, run: RunInfo) -> list[Act]:
     """Returns all acts left for a search, heeded or not."""
     path = record.path(run.id) / FILE
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return [Act.from_json(json.loads(line)) for line in lines]
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    # What is being written has no end of line yet.
+    return [Act.from_json(json.loads(line)) for line in text.split("\n")[:-1]]
 
 
 def heeded(record: Record, run_id: str) -> list[tuple[int, Act]]:

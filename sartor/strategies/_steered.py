@@ -193,12 +193,9 @@ class Steered:
 
     def _begin(self) -> None:
         acts = standing(self._acts)
-        values = [
-            trial.metrics[self._goals.primary.name]
-            for trial in self._told
-            if trial.state == "complete" and self._goals.primary.name in trial.metrics
-        ]
-        self._unit = _WORTH * float(np.std(values)) if len(values) > 1 else 0.0
+        values = [trial.metrics.get(self._goals.primary.name, np.nan) for trial in self._told]
+        finite = [value for value in values if np.isfinite(value)]
+        self._unit = _WORTH * float(np.std(finite)) if finite else 0.0
         signs = {"like": 1.0, "dislike": -1.0}
         self._likes = [(signs[a.kind], self._space.architecture(a.value)) for a in acts if a.kind in signs]
         self._searched = narrowed(self._space, acts)
