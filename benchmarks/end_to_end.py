@@ -20,11 +20,11 @@ best test accuracy (of the network best in validation) are reported. Nothing is 
 
 **The methods.** ``sartor``: the default of ``sartor search``; once the rest of the CPU-seconds is what the
 finalists that it would choose, and the hand-designed network, are expected to need, these are trained to the end, best
-first (from their trunks, where ``sartor search`` starts afresh). ``random``: uniform over choices, full trainings. Optuna
-cannot prune with several objectives, so each of its samplers runs in both ways that it offers: ``multi``, accuracy and
-latency without a pruner, and ``pruned``, accuracy alone under the limit with the pruner that Optuna recommends
-(Hyperband for TPE) or successive halving (NSGA-II). Limits are constraints in Optuna's own way. The ratios are to the
-better of the two ways.
+first (from their trunks, where ``sartor search`` starts afresh). ``random``: uniform over choices, full trainings.
+Optuna cannot prune with several objectives, so each of its samplers runs in both ways that it offers: ``multi``,
+accuracy and latency without a pruner, and ``pruned``, accuracy alone under the limit with the pruner that Optuna
+recommends (Hyperband for TPE) or successive halving (NSGA-II). Limits are constraints in Optuna's own way. The ratios
+are to the better of the two ways.
 
 Results: see ``RESULTS`` in this file, negative ones included.
 """
@@ -112,22 +112,23 @@ optuna-nsga2-pruned               0.3390         0.7712  1.196
 
 The goal, ahead of each on the median in both figures, is not met. Hypervolume: ahead of random search (1.33) and of
 NSGA-II (1.20), behind TPE with its pruner (0.94). Best accuracy: behind each, by 0.3 to 1.0 points. The same run with
-the code of the day before (a model that lifted short trainings by their mean gain, promotions by the front alone): 1.54,
-1.49 and 1.07 in hypervolume, and 0.2 to 0.8 points behind; so medians of five seeds change that much by themselves.
+the code of the day before (short trainings lifted by their mean gain, promotions by the front alone) gave 1.54, 1.49
+and 1.07 in hypervolume, and 0.2 to 0.8 points behind: medians of five seeds change that much by themselves.
 
-Why: a run holds four to eight full trainings (a training of 540 steps takes 9 to 37 CPU-seconds, of 180 steps 3 to 15),
-so all methods are hardly past their random start. One network's accuracy repeats within about 0.5 points (2,000
-validation images), and networks at the limit are 1.4 points better on the mean than networks of half its latency: the
-best of five is mostly luck. Over eight other seeds, 100 to 107, Sartor's mean is 0.436 in hypervolume and 0.7775 in best
-accuracy (TPE with its pruner, seeds 0 to 4: 0.406 and 0.7764; random search: 0.331 and 0.7765).
+Why: a run holds four to eight full trainings (540 steps take 9 to 37 CPU-seconds, 180 steps 3 to 15), so all methods
+are hardly past their random start. One network's accuracy repeats within about 0.5 points (2,000 validation images),
+and networks at the limit are 1.4 points better on the mean than those of half its latency: the best of five is mostly
+luck. Means of hypervolume and best accuracy over seeds 0 to 4: Sartor 0.373 and 0.7709, TPE with its pruner 0.407 and
+0.7764, random search 0.331 and 0.7765; over eight other seeds, 100 to 107, Sartor has 0.436 and 0.7775.
 
-Larger budgets, seeds used for choosing (no evidence). 300 CPU-seconds, ``--steps 180 540 --num-validation 5000``, seeds
-100 and 101, hypervolume and best accuracy: Sartor 0.41, 0.54 and 0.838, 0.827; random 0.37, 0.44 and 0.835, 0.833; TPE
-with its pruner 0.49, 0.42 and 0.844, 0.829. 400 CPU-seconds, ``--steps 60 180 540``, seed 0, the code of the day before:
+Larger budgets, too few seeds to say anything. 300 CPU-seconds, ``--steps 180 540 --num-validation 5000``, seeds 100 and
+101, hypervolume and best accuracy: Sartor 0.41, 0.54 and 0.838, 0.827; random 0.37, 0.44 and 0.835, 0.833; TPE with its
+pruner 0.49, 0.42 and 0.844, 0.829. 240 CPU-seconds of the same, seed 0, on a busy machine: Sartor 0.28 and 0.827,
+random 0.46 and 0.830, TPE 0.33 and 0.833. 400 CPU-seconds, ``--steps 60 180 540``, seed 0, the code of the day before:
 Sartor 0.56 and 0.816, random 0.51 and 0.825, TPE 0.47 and 0.829, NSGA-II 0.47 and 0.833.
 
 Tried without a difference that shows over eight seeds: first architectures of costs near the limit. At 8 pixels a
-training takes half the time, so the number of trainings is not the images' fault.
+training still takes more than half the time.
 """
 
 METHODS = ("sartor", "random", "optuna-tpe-multi", "optuna-tpe-pruned", "optuna-nsga2-multi", "optuna-nsga2-pruned")
