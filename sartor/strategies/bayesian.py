@@ -34,7 +34,7 @@ from sartor.goals import Goals, Objective
 from sartor.registry import Spec
 from sartor.space import Architecture, Space
 from sartor.strategies._acquisition import log_improvement
-from sartor.strategies._features import Features, Scores
+from sartor.strategies._features import Features, Scores, branches
 from sartor.strategies._fidelity import highest
 from sartor.strategies._fresh import NUM_TRIES, Fresh, check_at_least, from_text
 from sartor.strategies._gaussian_process import draw
@@ -168,9 +168,18 @@ class Bayesian:
         primary = self._goals.primary
         if primary not in self._results.learned:
             return min(trained, key=lambda known: self._costs.known(known.architecture)[primary.name]).architecture
-        surrogate = self._surrogate(primary, self._results.fitted())
-        losses, _ = surrogate.marginals(self._described(trained))
-        return trained[int(losses.argmin())].architecture
+        fitted, architectures = self._results.fitted(), [known.architecture for known in trained]
+        if branches(self._space):
+            # One lucky training counts for less than what all networks with the same parts came to.
+            from sartor.estimators.predictors.gaussian_process import GaussianProcess
+
+            process = GaussianProcess(self._space)
+            losses = self._results.lifted(fitted)[:, self._results.learned.index(primary)]
+            process.fit([known.architecture for known in fitted], losses)
+            means, _ = process.predict(architectures)
+        else:
+            means, _ = self._surrogate(primary, fitted).marginals(self._described(trained))
+        return architectures[int(means.argmin())]
 
     # --- the model
 

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from sartor.errors import InputError
+from sartor.goals import Goals, Objective
+from sartor.spaces.nasbench201 import nasbench201
 from sartor.strategies._gaussian_process import GaussianProcess, _kernel, _squared, draw
 from sartor.strategies.bayesian import Bayesian
 from sartor.testing.strategies import FIDELITIES, Simulation, make_spaces, mean_advantage
+from sartor.trials import Proposal, Trial
 
 
 def test_the_posterior_equals_the_formula_with_an_explicit_inverse() -> None:
@@ -65,3 +68,19 @@ def test_it_refuses_too_few_initial_architectures() -> None:
     simulation = Simulation(make_spaces()["plain"])
     with pytest.raises(InputError, match="num_initial"):
         Bayesian(simulation.space, simulation.goals, FIDELITIES, num_initial=1)
+
+
+def test_it_recommends_no_architecture_of_poor_parts_for_one_lucky_training() -> None:
+    space = nasbench201(3, 10)
+    goals = Goals((Objective("accuracy"),))
+    strategy = Bayesian(space, goals, FIDELITIES)
+    drawn = list(dict.fromkeys(space.sample(np.random.default_rng(0), 60)))
+    quality = np.array([sum(str(v).startswith("nor_conv") for v in a.values()) for a in drawn], float)
+    told = quality.copy()
+    lucky = int(quality.argmin())
+    told[lucky] = quality.max() + 0.5
+    strategy.tell(
+        [Trial(i, Proposal(a, FIDELITIES[-1]), 0, "complete", {"accuracy": told[i]}) for i, a in enumerate(drawn)]
+    )
+    recommended = drawn.index(strategy.recommend())
+    assert recommended != lucky and quality[recommended] >= quality.max() - 1
