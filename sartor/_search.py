@@ -179,6 +179,8 @@ def search(
     with one_thread():
         if not resume:
             start, fidelities = _plan(job, budget_s, epochs)
+            # Options that make no sense are said before anything is written.
+            job.make(job.space, fidelities, job.seed, start.architectures)
             with Record(folder) as record:
                 run = _begin(job, record, start, fidelities, command)
                 return _search(job, record, *run, budget_s, trials, started)

@@ -218,6 +218,14 @@ def test_what_cannot_be_transferred_is_an_error(finished, tmp_path, place, said)
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.parametrize("name", ["transfer", "warm-start"])
+def test_a_strategy_that_lacks_what_it_needs_leaves_nothing_behind(tmp_path, name):
+    process = command("search", "images", "--trials", "7", "--strategy", name, "--out", "results", cwd=tmp_path)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 2 and f"{name} needs" in stderr and "Traceback" not in stderr
+    assert not (tmp_path / "results").exists()
+
+
 def test_five_lines_of_python_give_a_front_and_tell_what_happens(tmp_path):
     events = []
     task = sartor.load_task("images")

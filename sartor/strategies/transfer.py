@@ -211,8 +211,8 @@ def _models(space: Space, sources: Sequence[Source]) -> list[_Model]:
     if not models:
         names = ", ".join(source.name for source in sources) or "none given"
         raise InputError(
-            f"transfer needs an earlier search with at least {LEAST} trained architectures of this space; of these"
-            f" ({names}) none has: leave transfer out, or search the same space"
+            f"transfer needs earlier searches with at least {LEAST} trained architectures of this space, by --transfer"
+            f" FOLDER; of these ({names}) none has"
         )
     return models
 
