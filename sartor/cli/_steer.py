@@ -14,8 +14,6 @@ from sartor.errors import InputError, near
 from sartor.runs import Record
 from sartor.space import Space
 
-Repeated = Annotated[list[str] | None, Parameter(negative=())]
-
 
 def steer(
     run: str = "latest",
@@ -23,7 +21,7 @@ def steer(
     *,
     like: Annotated[list[int] | None, Parameter(negative=())] = None,
     dislike: Annotated[list[int] | None, Parameter(negative=())] = None,
-    narrow: Repeated = None,
+    narrow: Annotated[list[str] | None, Parameter(negative=())] = None,
     clear: Annotated[bool, Parameter(negative=())] = False,
     out: Out = DEFAULT_OUT,
 ) -> None:
@@ -82,8 +80,5 @@ def _values(space: Space, text: str) -> dict[str, Any]:
 
 
 def _label(space: Space, key: str, text: str) -> Any:
-    for label in space.values(key):
-        if text in (str(label), json.dumps(label)):
-            return label
-    listed = ", ".join(map(str, space.values(key)))
-    raise InputError(f"{key} has the values {listed}, not {text!r}")
+    """Returns the value that the text stands for; the text where there is none, as that is said later."""
+    return next((label for label in space.values(key) if text in (str(label), json.dumps(label))), text)

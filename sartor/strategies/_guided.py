@@ -22,11 +22,11 @@ from sartor.contracts import Predictor
 from sartor.errors import InputError
 from sartor.goals import Goals
 from sartor.space import Architecture, Space
-from sartor.strategies._acquisition import Acquisition
+from sartor.strategies._acquisition import Acquisition, Array
 from sartor.strategies._features import Features
 from sartor.strategies._fidelity import highest
 from sartor.strategies._fresh import Fresh, check_at_least, from_text
-from sartor.strategies._results import Results, drawn_weights, scalarised
+from sartor.strategies._results import Known, Results, drawn_weights, scalarised
 from sartor.trials import Fidelity, Proposal, Trial
 
 Parents = Sequence[Architecture]
@@ -117,7 +117,7 @@ class Guided:
         trained = [known.architecture for known in within]
         if len(within) < 2:
             return trained[0]
-        losses = self._fit(None)
+        losses = self._fit(self._results.fitted(), None)
         means, _ = self._predictor.predict(trained)
         return trained[int(means.argmin())] if np.ptp(losses) > 0 else trained[0]
 
@@ -136,9 +136,8 @@ class Guided:
                     return architecture
         return None
 
-    def _fit(self, weights: Any) -> Any:
-        """Fits the predictor to the results by these weights; returns their values, ``[n]``, smaller is better."""
-        fitted = self._results.fitted()
+    def _fit(self, fitted: Sequence[Known], weights: Array | None) -> Array:
+        """Fits the predictor to results by these weights; returns their values, ``[n]``, smaller is better."""
         losses = self._results.losses(fitted)
         values = scalarised(losses, weights, losses)
         self._predictor.fit([known.architecture for known in fitted], values)
@@ -148,9 +147,9 @@ class Guided:
         """Returns the next batch, best first."""
         rng = self._fresh.rng
         weights = drawn_weights(len(self._goals.objectives), self._num_batches, rng)
-        values = self._fit(weights)
-        parents = [known.architecture for known in self._results.fitted()]
-        ordered = [parents[i] for i in np.argsort(values, kind="stable").tolist()]
+        fitted = self._results.fitted()
+        values = self._fit(fitted, weights)
+        ordered = [fitted[i].architecture for i in np.argsort(values, kind="stable").tolist()]
         found: dict[str, Architecture] = {}
         for architecture in self._make(ordered, self._num_batches, rng):
             key = self._key(architecture)

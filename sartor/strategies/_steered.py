@@ -24,6 +24,7 @@ from sartor.errors import InputError, SpaceError, near
 from sartor.goals import Goals
 from sartor.space import Architecture, Space
 from sartor.strategies._fresh import Fresh, from_text
+from sartor.strategies._narrow import is_among, narrowed
 from sartor.trials import Fidelity, Figure, Proposal, Trial, derive_seed
 
 ActKind = Literal["like", "dislike", "narrow", "clear"]
@@ -90,7 +91,7 @@ def check_acts(space: Space, acts: Sequence[Act]) -> None:
     kept = [act for act in standing(acts) if act.kind == "narrow"]
     if kept:
         try:
-            narrowed(space, kept).sample(np.random.default_rng(0))
+            left_of(space, kept).sample(np.random.default_rng(0))
         except SpaceError as error:
             raise InputError(f"nothing is left of the space: {'; '.join(act.words for act in kept)}") from error
 
@@ -102,7 +103,7 @@ def _check_values(space: Space, values: Mapping[str, Sequence[Any]]) -> None:
             raise InputError(f"no choice has the key {key!r}{near(key, known)}")
         labels = space.values(key)
         for value in wanted:
-            if not any(map(_is_among([value]), labels)):
+            if not any(map(is_among([value]), labels)):
                 raise InputError(f"{key} has the values {', '.join(map(str, labels))}, not {value!r}")
 
 
@@ -112,19 +113,12 @@ def standing(acts: Sequence[Act]) -> Sequence[Act]:
     return acts[cleared[-1] + 1 :] if cleared else acts
 
 
-def narrowed(space: Space, acts: Sequence[Act]) -> Space:
+def left_of(space: Space, acts: Sequence[Act]) -> Space:
     """Returns the part of the space that is left by acts that narrow it."""
     for act in acts:
         if act.kind == "narrow":
-            for key, values in act.value.items():
-                listed = ", ".join(map(str, values))
-                space = space.where(_is_among(list(values)), key, name=f"{key} is one of {listed}")
+            space = narrowed(space, act.value)
     return space
-
-
-def _is_among(values: list[Any]) -> Callable[[Any], bool]:
-    # JSON has lists where labels are tuples.
-    return lambda label: label in values or (isinstance(label, tuple) and list(label) in values)
 
 
 class Steered:
@@ -198,7 +192,7 @@ class Steered:
         self._unit = _WORTH * float(np.std(finite)) if finite else 0.0
         signs = {"like": 1.0, "dislike": -1.0}
         self._likes = [(signs[a.kind], self._space.architecture(a.value)) for a in acts if a.kind in signs]
-        self._searched = narrowed(self._space, acts)
+        self._searched = left_of(self._space, acts)
         self._inner = self._make(self._searched, derive_seed(self._seed, "steer", len(self._acts)), ())
 
     def _seen(self, trials: Sequence[Trial]) -> list[Trial]:

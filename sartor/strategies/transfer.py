@@ -16,7 +16,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,8 +28,8 @@ from sartor.goals import Goals
 from sartor.registry import Spec
 from sartor.space import Architecture, Space
 from sartor.strategies._features import Features
-from sartor.strategies._fidelity import highest
 from sartor.strategies._fresh import check_at_least
+from sartor.strategies._narrow import narrowed
 from sartor.strategies._results import Results
 from sartor.strategies.bayesian import Bayesian
 from sartor.strategies.warm_start import diverse
@@ -141,9 +141,8 @@ class Transfer:
         if not 0 < share <= 1:
             raise InputError(f"share is a share from above 0 to 1, got {share}")
         read = [each if isinstance(each, Source) else Source.from_json(each) for each in sources]
-        self._space, self._goals, self._fidelity = space, goals, highest(fidelities)
         models = _models(space, read)
-        kept = space if share == 1 else narrowed(space, [model.source for model in models], share, initial)
+        kept = space if share == 1 else good_part(space, [model.source for model in models], share, initial)
         start = _start(kept, models, num_start)
         self._inner = Bayesian(
             kept,
@@ -240,7 +239,7 @@ def _start(space: Space, models: Sequence[_Model], num: int) -> list[Architectur
     return [*chosen, *diverse(space, left, num - len(chosen), len(known))]
 
 
-def narrowed(space: Space, sources: Sequence[Source], share: float, initial: Sequence[Architecture] = ()) -> Space:
+def good_part(space: Space, sources: Sequence[Source], share: float, initial: Sequence[Architecture] = ()) -> Space:
     """Returns the space with only those values of choices that the best of a source, or what is initial, have.
 
     Args:
@@ -255,14 +254,12 @@ def narrowed(space: Space, sources: Sequence[Source], share: float, initial: Seq
         for architecture in [*(source.architectures[i] for i in order.tolist()), *initial]:
             for key, value in architecture.items():
                 kept.setdefault(key, set()).add(value)
-    for key in space.keys:
-        if key in kept and key not in space.continuous and len(kept[key]) < len(space.values(key)):
-            space = space.where(_is_among(frozenset(kept[key])), key, name=f"{key} as in earlier searches")
-    return space
-
-
-def _is_among(values: frozenset[Any]) -> Callable[[Any], bool]:
-    return lambda value: value in values
+    chosen = {
+        key: sorted(kept[key], key=space.values(key).index)
+        for key in space.keys
+        if key in kept and key not in space.continuous and len(kept[key]) < len(space.values(key))
+    }
+    return narrowed(space, chosen)
 
 
 @dataclass(frozen=True)

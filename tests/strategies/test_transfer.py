@@ -11,7 +11,7 @@ from sartor.errors import InputError
 from sartor.goals import Goals, Objective
 from sartor.space import Architecture, OneOf, Space
 from sartor.strategies.bayesian import Bayesian
-from sartor.strategies.transfer import Source, Transfer, agreement, narrowed
+from sartor.strategies.transfer import Source, Transfer, agreement, good_part
 from sartor.testing.strategies import FIDELITIES, check_proposals, check_resume, make_spaces
 from sartor.trials import Fidelity, Figure, Proposal, Trial
 
@@ -75,7 +75,7 @@ def test_a_narrowed_space_has_what_the_best_of_a_source_have_and_what_is_initial
     drawn = [SPACE.architecture({f"x{i}": (k if i == 0 else 2) for i in range(6)}) for k in range(5)]
     source = Source("earlier", tuple(map(dict, drawn)), (0.0, 1.0, 2.0, 3.0, 4.0))
     initial = SPACE.architecture({f"x{i}": 4 for i in range(6)})
-    kept = narrowed(SPACE, [source], 0.1, [initial])
+    kept = good_part(SPACE, [source], 0.1, [initial])
     assert kept.count() == 5 * 2**5  # four best of x0 and the initial one's; 2 and 4 of the others
     begun = Transfer(SPACE, ACCURACY, FIDELITIES, sources=[source], share=0.1, initial=[initial])
     assert all(proposal.architecture in kept for proposal in begun.ask(12))
