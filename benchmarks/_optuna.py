@@ -33,7 +33,7 @@ def suggest(trial: Any, space: Space, *, ordered: bool) -> Architecture:
         elif slot.kind != "use":
             codes[index] = _suggest_code(trial, slot, ordered)
             values[slot.key] = slot.domain[codes[index]]
-    return space.architecture(values)
+    return space.representative(values)
 
 
 def _suggest_code(trial: Any, slot: Any, ordered: bool) -> int:

@@ -25,7 +25,9 @@ import math
 import multiprocessing
 import os
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -83,10 +85,14 @@ TABLES: Mapping[str, tuple[str, str | None, tuple[str, ...], int]] = {
 """Short name -> table, data set, protocols, queries."""
 SCORES = ("logsynflow", "naswot", "zen", "nregions")
 METHODS = ("sartor", "sartor-blind", "random", "evolution", "local-search", "optuna-tpe", "optuna-nsga2")
+PEERS = ("neps", "syne-tune")
+"""Run when an interpreter that has them is given (``--peers``)."""
 MORE = ("tpe", "bananas", "nas-bowl", "npenas", "pnas", "reinforce", "ppo")
 """Sartor's other strategies, run when asked for by ``--methods``: a predictor trained anew takes seconds a batch."""
 QUICK = {"c10": ("clean",), "macro": ("clean",)}
 AT = (25, 50, 100, 150)
+_MAX_REPEATS = 1_000
+"""Of what a tool asked for already, one after the other, after which it has nothing left to say."""
 
 
 @cache
@@ -157,6 +163,88 @@ class OptunaStrategy:
             self._study.tell(self._open.pop(trial.architecture), loss)
 
 
+# --- tools in an environment of their own
+
+
+class PeerError(SartorError):
+    """A tool failed."""
+
+
+class PeerStrategy:
+    """A tool that runs under another interpreter (`_peer.py`) as a strategy.
+
+    It is told the loss of what it asks for again, and the worst so far for what is not in the space, as a person would.
+
+    Raises:
+        PeerError: The tool failed: with the end of what it said.
+    """
+
+    def __init__(
+        self, space: Space, goals: Goals, fidelities: Sequence[Fidelity], *, seed: int, peer: str, python: str
+    ) -> None:
+        slots = [slot for slot in space._compiled.slots if slot.kind != "use"]
+        if any(slot.when is not None or slot.kind == "number" for slot in slots):
+            raise SartorError(f"{peer} is asked for spaces of plain choices alone")
+        self._domains = {slot.key: list(slot.domain) for slot in slots}
+        self._space, self._goals, self._fidelity, self._peer = space, goals, fidelities[-1], peer
+        self._told: dict[Architecture, float] = {}
+        self._asked: Architecture | None = None
+        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115 (open as long as the process)
+        self._process = subprocess.Popen(
+            [python, str(Path(__file__).with_name("_peer.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+            text=True,
+        )
+        choices = {key: len(domain) for key, domain in self._domains.items()}
+        self._send({"peer": peer, "seed": seed, "choices": choices})
+
+    def _send(self, message: Any) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(message) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise self._failure() from None
+
+    def _failure(self) -> PeerError:
+        self._process.wait()
+        self._said.seek(0)
+        return PeerError(f"{self._peer} failed: {self._said.read()[-300:].strip()}")
+
+    def ask(self, n: int) -> list[Proposal]:
+        assert n == 1
+        assert self._process.stdout is not None
+        for _ in range(_MAX_REPEATS):
+            self._send("ask")
+            answer = self._process.stdout.readline()
+            if not answer:
+                raise self._failure()
+            codes = json.loads(answer)
+            try:
+                architecture = self._space.representative({k: self._domains[k][code] for k, code in codes.items()})
+            except SartorError:
+                self._send({"tell": max(self._told.values(), default=0.0)})
+                continue
+            if architecture in self._told:
+                self._send({"tell": self._told[architecture]})
+                continue
+            self._asked = architecture
+            return [Proposal(architecture, self._fidelity)]
+        return []
+
+    def tell(self, trials: Sequence[Trial]) -> None:
+        for trial in trials:
+            loss = float(self._goals.losses(trial)[0])
+            self._told[trial.architecture] = loss
+            self._send({"tell": loss})
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
 # --- runs
 
 
@@ -178,13 +266,19 @@ class Result:
     recommended: tuple[float, ...]
     optimum: float
     seconds: float
+    failure: str = ""
 
 
-def run(short: str, folder: str, protocol: Any, method: str, seed: int, queries: int) -> Result:
-    """Runs a method on a table."""
+def run(short: str, folder: str, protocol: Any, method: str, seed: int, queries: int, python: str | None) -> Result:
+    """Runs a method on a table; a peer's own failure is a result."""
     table = table_of(short, folder)
+    peers: list[PeerStrategy] = []
 
     def make(space: Space, goals: Goals, fidelities: Sequence[Fidelity], *, seed: int) -> Any:
+        if method in PEERS:
+            assert python is not None
+            peers.append(PeerStrategy(space, goals, fidelities, seed=seed, peer=method, python=python))
+            return peers[0]
         if method.startswith("optuna-"):
             return OptunaStrategy(space, goals, fidelities, seed=seed, sampler=method.removeprefix("optuna-"))
         if method.startswith("sartor"):
@@ -196,7 +290,14 @@ def run(short: str, folder: str, protocol: Any, method: str, seed: int, queries:
         features = features_of(short, folder, method == "sartor")
         _ = features.groups, features.promising
     began = time.process_time()
-    done: Simulation = simulate(table, make, queries, seed, protocol, at=[q for q in AT if q <= queries])
+    try:
+        done: Simulation = simulate(table, make, queries, seed, protocol, at=[q for q in AT if q <= queries])
+    except PeerError as error:
+        none = (math.nan,) * len(AT)
+        return Result(short, protocol, method, seed, none, none, math.inf, math.nan, str(error))
+    finally:
+        for peer in peers:
+            peer.close()
     observed = tuple(done.regret_at(q) if q <= queries else math.nan for q in AT)
     recommended = tuple(done.recommended.get(q, math.nan) for q in AT)
     return Result(
@@ -236,7 +337,13 @@ def report(results: Sequence[Result]) -> dict[str, Any]:
     groups: dict[tuple[str, str, str], list[Result]] = {}
     for result in results:
         groups.setdefault((result.table, result.protocol, result.method), []).append(result)
-    for (table, protocol, method), found in sorted(groups.items(), key=lambda item: _place(*item[0])):
+    for (table, protocol, method), runs in sorted(groups.items(), key=lambda item: _place(*item[0])):
+        failed = [r for r in runs if r.failure]
+        if failed:
+            print(f"{table:12s} {protocol:8s} {method:15s} failed in {len(failed)} of {len(runs)}: {failed[0].failure}")
+        found = [r for r in runs if not r.failure]
+        if not found:
+            continue
         observed = np.mean([r.observed for r in found], axis=0)
         recommended = np.mean([r.recommended for r in found], axis=0)
         optimum = statistics.median(r.optimum for r in found)
@@ -254,7 +361,8 @@ def report(results: Sequence[Result]) -> dict[str, Any]:
                     figures[f"clean_{table}_regret_{queries}"] = _rounded(observed[i])
                 if method == "sartor" and protocol == "noisy" and queries >= 50:
                     figures[f"noisy_{table}_regret_{queries}"] = _rounded(recommended[i])
-                if table == "c100" and protocol == "noisy" and method in ("optuna-tpe", "random") and queries >= 50:
+                shown = ("optuna-tpe", "random", *PEERS)
+                if table == "c100" and protocol == "noisy" and method in shown and queries >= 50:
                     figures[f"noisy_c100_regret_{queries}_{method.replace('-', '_')}"] = _rounded(observed[i])
             if method == "sartor" and protocol == "clean":
                 figures[f"median_queries_to_optimum_{table}"] = optimum if math.isfinite(optimum) else None
@@ -262,11 +370,8 @@ def report(results: Sequence[Result]) -> dict[str, Any]:
             figures["nasbench101_regret_150"] = _rounded(observed[3] * 100)
     ratios = []
     for table, protocol in dict.fromkeys((r.table, r.protocol) for r in results):
-        means = {
-            method: float(np.mean([r.observed[2] for r in found]))
-            for (t, p, method), found in groups.items()
-            if (t, p) == (table, protocol)
-        }
+        regrets = {method: _at_100(results, table, protocol, method) for _, _, method in groups}
+        means = {method: float(np.mean(values)) for method, values in regrets.items() if values}
         peers = [value for method, value in means.items() if not method.startswith("sartor")]
         if "sartor" in means and peers and min(peers) > 0 and math.isfinite(means["sartor"]):
             ratios.append(means["sartor"] / min(peers))
@@ -275,11 +380,15 @@ def report(results: Sequence[Result]) -> dict[str, Any]:
 
 
 def _place(table: str, protocol: str, method: str) -> tuple[int, str, int]:
-    return list(TABLES).index(table), protocol, (*METHODS, *MORE).index(method)
+    return list(TABLES).index(table), protocol, (*METHODS, *PEERS, *MORE).index(method)
 
 
 def _rounded(value: float) -> float | None:
     return round(float(value), 4) if math.isfinite(value) else None
+
+
+def _at_100(results: Sequence[Result], *of: str) -> list[float]:
+    return [r.observed[2] for r in results if (r.table, r.protocol, r.method) == of and not r.failure]
 
 
 def plot(results: Sequence[Result], path: Path) -> None:
@@ -290,11 +399,11 @@ def plot(results: Sequence[Result], path: Path) -> None:
     from matplotlib import pyplot as plt
 
     shown = list(dict.fromkeys((r.table, r.protocol) for r in results))
-    methods = [m for m in (*METHODS, *MORE) if any(r.method == m for r in results)]
+    methods = [m for m in (*METHODS, *PEERS, *MORE) if any(r.method == m for r in results)]
     figure, axes = plt.subplots(1, len(shown), figsize=(2.6 * len(shown), 3.2), constrained_layout=True, squeeze=False)
     for axis, (table, protocol) in zip(axes[0], shown, strict=True):
         for i, method in enumerate(methods):
-            values = [r.observed[2] for r in results if (r.table, r.protocol, r.method) == (table, protocol, method)]
+            values = _at_100(results, table, protocol, method)
             if values:
                 axis.bar(i, np.mean(values), yerr=np.std(values) / np.sqrt(len(values)), color=f"C{i}", label=method)
         axis.set_title(f"{table}, {protocol}", fontsize=9)
@@ -312,7 +421,8 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, help="how many (30; 2 when quick)")
     parser.add_argument("--first-seed", type=int, default=0, help="others than those reported, to tune on")
     parser.add_argument("--only", nargs="+", choices=list(TABLES), help="of the tables")
-    parser.add_argument("--methods", nargs="+", choices=(*METHODS, *MORE), default=None)
+    parser.add_argument("--methods", nargs="+", choices=(*METHODS, *PEERS, *MORE), default=None)
+    parser.add_argument("--peers", metavar="PYTHON", help="interpreter of an environment that has NePS and Syne Tune")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at the same time (one a core)")
     parser.add_argument("--plot", type=Path, default=Path("tabular.png"))
     arguments = parser.parse_args()
@@ -320,9 +430,12 @@ def main() -> int:
     num_seeds = arguments.seeds or (2 if quick else 30)
     seeds = range(arguments.first_seed, arguments.first_seed + num_seeds)
     names = arguments.only or (list(QUICK) if quick else list(TABLES))
-    methods = arguments.methods or (("sartor", "random", "evolution", "optuna-tpe") if quick else METHODS)
+    all_methods = METHODS if arguments.peers is None else (*METHODS, *PEERS)
+    methods = arguments.methods or (("sartor", "random", "evolution", "optuna-tpe") if quick else all_methods)
+    if arguments.peers is None and set(methods) & set(PEERS):
+        parser.error(f"{' and '.join(PEERS)} need --peers PYTHON: an environment that has them")
     jobs = [
-        (name, arguments.table, protocol, method, seed, 50 if quick else TABLES[name][3])
+        (name, arguments.table, protocol, method, seed, 50 if quick else TABLES[name][3], arguments.peers)
         for name in names
         for protocol in (QUICK.get(name, ("clean",)) if quick else TABLES[name][2])
         for method in methods

@@ -313,8 +313,22 @@ class Space:
 
         Raises:
             SpaceError: A choice that is missing, unknown (with the near name) or not active; a value that is not one of
-                the choice's; a constraint that does not hold, by name.
+                the choice's; a constraint that does not hold, by name; not the representative of its class (`modulo`).
         """
+        made = self._legal(values)
+        if self._modulo is not None and self._represent(made) != made:
+            raise SpaceError(f"{made.to_json()} is not the representative of its class under {self._modulo.name}")
+        return made
+
+    def representative(self, values: Mapping[str, Any]) -> Architecture:
+        """Returns the architecture that stands for ``values``: these, or under `modulo` that of their class.
+
+        Raises:
+            SpaceError: As `architecture`, but for the class.
+        """
+        return self._represent(self._legal(values))
+
+    def _legal(self, values: Mapping[str, Any]) -> Architecture:
         codes, numbers = self._parse(values)
         broken = self._rules.broken(codes)
         made = self._coded(codes, numbers)
@@ -326,8 +340,6 @@ class Space:
                     broken = f"given {key} = {fixed!r}"
         if broken is not None:
             raise SpaceError(f"{made.to_json()} is not in the space: it breaks {broken}")
-        if self._modulo is not None and self._represent(made) != made:
-            raise SpaceError(f"{made.to_json()} is not the representative of its class under {self._modulo.name}")
         return made
 
     def _parse(self, values: Mapping[str, Any]) -> tuple[list[int], dict[int, float]]:
@@ -505,6 +517,8 @@ class Space:
 
         Other choices keep their values where they stay active; those that become active are drawn, and under
         constraints as few others as possible are changed with it (for `modulo`: the representative of what results).
+        Where one change alone changes no more than the representative, or a predicate on whole architectures rejects
+        it, up to two more are made.
 
         Raises:
             SpaceError: The space has no other architecture.

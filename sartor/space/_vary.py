@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from sartor.space._space import Space
 
 _TRIES = 100
+_MAX_CHANGES = 3
+"""Choices changed at once by a mutation, where fewer change nothing or break a predicate on whole architectures."""
 
 
 def sample_choices(space: Space, rng: np.random.Generator) -> Architecture:
@@ -61,22 +63,29 @@ def mutate(space: Space, architecture: Architecture, rng: np.random.Generator) -
         and (slots[index].num_values > 1 or (slots[index].kind == "number" and slots[index].key not in fixed))
     ]
     random = rng.random
+    current, num_changes = codes, 0
     for _ in range(_TRIES if movable else 0):
         chosen = movable[int(random() * len(movable))]
         slot = slots[chosen]
+        changed: list[int] | None
         if slot.kind == "number":
             moved = dict(numbers)
             moved[chosen] = slot.node.value(random())
-            made = _finish(space, codes, moved, rng)
+            changed, made = None, _finish(space, codes, moved, rng)
+        elif current[chosen] < 0:
+            continue
         else:
             value = int(random() * (slot.num_values - 1))
-            value += value >= codes[chosen]
-            changed = _with(space, codes, chosen, value, rng)
+            value += value >= current[chosen]
+            changed = _with(space, current, chosen, value, rng)
             if changed is None:
-                changed = _repaired(space, codes, {chosen: value}, rng)
+                changed = _repaired(space, current, {chosen: value}, rng)
             made = _finish(space, changed, numbers, rng) if changed is not None else None
         if made is not None and made != architecture:
             return made
+        # Of the same class, or rejected: a few changes together may lead on (an edge in and one out, an edge moved).
+        num_changes += 1
+        current = codes if changed is None or num_changes % _MAX_CHANGES == 0 else changed
     # A hundred random moves failed: look at all of them before giving up.
     for chosen in (movable[i] for i in rng.permutation(len(movable)).tolist()):
         if slots[chosen].kind == "number":
@@ -84,7 +93,7 @@ def mutate(space: Space, architecture: Architecture, rng: np.random.Generator) -
         for value in rng.permutation(slots[chosen].num_values).tolist():
             if value == codes[chosen]:
                 continue
-            changed = _repaired(space, codes, {chosen: value}, rng)
+            changed = _with(space, codes, chosen, value, rng) or _repaired(space, codes, {chosen: value}, rng)
             made = _finish(space, changed, numbers, rng) if changed is not None else None
             if made is not None and made != architecture:
                 return made

@@ -20,7 +20,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
-from functools import cache, partial
+from functools import cache, lru_cache, partial
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,9 @@ _FIRST_IN = tuple(y * (y - 1) // 2 for y in range(NUM_VERTICES))
 """Position of the first edge into each vertex."""
 _EDGE_KEYS = tuple(f"cell.edges.{i}" for i in range(len(EDGES)))
 _OPERATION_KEYS = tuple(f"cell.operations.{i}" for i in range(_NUM_INNER))
+_edges_of, _operations_of = itemgetter(*_EDGE_KEYS), itemgetter(*_OPERATION_KEYS)
+_EDGE_BITS = tuple(1 << i for i in range(len(EDGES)))
+_CODE_OF = {name: code for code, name in enumerate(OPERATIONS)}
 _LOW_BITS = 11
 _FORBIDDEN = 1 << 60
 """Added to the key of a numbering in which an edge goes backward."""
@@ -91,8 +95,9 @@ def wired() -> Space:
 
 
 def _read(architecture: Mapping[str, Any]) -> tuple[int, list[int]]:
-    edges = sum(architecture[key] << i for i, key in enumerate(_EDGE_KEYS))
-    return edges, [OPERATIONS.index(architecture[key]) for key in _OPERATION_KEYS]
+    values = dict(architecture.items())
+    edges = sum(itertools.compress(_EDGE_BITS, _edges_of(values)))
+    return edges, [_CODE_OF[name] for name in _operations_of(values)]
 
 
 def _write(edges: int, operations: Sequence[int]) -> Architecture:
@@ -102,6 +107,17 @@ def _write(edges: int, operations: Sequence[int]) -> Architecture:
 
 def _pruned(edges: int, operations: Sequence[int]) -> tuple[int, int, list[int]] | None:
     """Returns the number of used inner vertices, and the cell with these in front; None without a path."""
+    used = _used(edges)
+    if used is None:
+        return None
+    vertices, moved = used
+    inner = [operations[vertex - 1] for vertex in vertices]
+    return len(inner), moved, inner + [0] * (_NUM_INNER - len(inner))
+
+
+@lru_cache(2**16)
+def _used(edges: int) -> tuple[list[int], int] | None:
+    """Returns the inner vertices on a path from input to output, and the edges once these are in front, or None."""
     sources = [edges >> _FIRST_IN[y] & (1 << y) - 1 for y in range(NUM_VERTICES)]
     reached, used = 1, 1 << _LAST
     for y in range(1, NUM_VERTICES):
@@ -115,14 +131,13 @@ def _pruned(edges: int, operations: Sequence[int]) -> tuple[int, int, list[int]]
     moved = sum(
         (sources[y] >> x & 1) << (_FIRST_IN[at[j]] + at[i]) for j, y in enumerate(kept) for i, x in enumerate(kept[:j])
     )
-    inner = [operations[x - 1] for x in kept[1:-1]]
-    return len(inner), moved, inner + [0] * (_NUM_INNER - len(inner))
+    return kept[1:-1], moved
 
 
 def is_cell(architecture: Architecture) -> bool:
     """Returns whether a path leads from input to output and at most nine edges are left once the cell is pruned."""
-    pruned = _pruned(*_read(architecture))
-    return pruned is not None and pruned[1].bit_count() <= MAX_EDGES
+    used = _used(_read(architecture)[0])
+    return used is not None and used[1].bit_count() <= MAX_EDGES
 
 
 def key(architecture: Mapping[str, Any]) -> int:

@@ -95,6 +95,11 @@ class Features:
 
     # --- descriptions
 
+    @cached_property
+    def branches(self) -> bool:
+        """See `branches`."""
+        return branches(self.space)
+
     def describe(self, architectures: Sequence[Architecture]) -> list[npt.NDArray[np.float64]]:
         """Returns descriptions, ``[n, features]`` each; the first has the choices one by one."""
         groups = [np.asarray(self.space.encode(architectures), np.float64)]
@@ -107,7 +112,7 @@ class Features:
     @cached_property
     def _paths(self) -> Encoding | None:
         """Counts of paths where graphs have several; in a chain, choices one by one say all."""
-        if not branches(self.space):
+        if not self.branches:
             return None
         from sartor.space.encodings.path import Path
 

@@ -298,7 +298,7 @@ class Bayesian:
         found: dict[Architecture, None] = {}
         for i in range(_NUM_CANDIDATES):
             if i % 4 == 0:
-                made = space.sample_choices(rng)
+                made = space.sample(rng) if self._features.branches else space.sample_choices(rng)
             else:
                 made = elite[int(rng.integers(len(elite)))]
                 if i % 4 == 1 and len(elite) > 1:
