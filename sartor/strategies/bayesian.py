@@ -13,7 +13,8 @@ weights and one joint sample of the processes (Thompson sampling), and takes the
   predicted of them is one more description of an architecture.
 - Every other proposal is for the primary objective alone, since the best network within the limits is asked for most.
 - Candidates are all architectures of a small space, one of each isomorphism class; of a large one mutations and
-  crossovers of the best known and random ones, as in BANANAS (White et al. 2021, arXiv:1910.11858).
+  crossovers of the best known and random ones, as in BANANAS (White et al. 2021, arXiv:1910.11858), and the best
+  candidates of the proposal before.
 - With successive halving an architecture counts with its highest fidelity; lower ones are lifted by the gain of those
   that were promoted, by their costs: large networks gain more from long trainings.
 - With training-free scores the first architectures are drawn from the tenth of the space that these call best.
@@ -53,7 +54,9 @@ SPEC = Spec(
 )
 
 Array = npt.NDArray[np.float64]
-_NUM_CANDIDATES = 1_000
+_NUM_CANDIDATES = 400
+_NUM_KEPT = 150
+"""Candidates that the next proposal looks at again."""
 _NUM_DRAWN = 150
 """Candidates of which a joint sample is drawn: its cost grows with the cube."""
 _NUM_ELITE = 12
@@ -108,6 +111,8 @@ class Bayesian:
         self._asked: set[str] = set()
         """Keys of the networks proposed."""
         self._num_modelled = 0
+        self._pool: list[Architecture] = []
+        """The best candidates of the last fit."""
         self._waiting: list[Architecture] = []
         """Proposals of the last fit, best first."""
         self._parameters: dict[str, Array] = {}
@@ -249,6 +254,7 @@ class Bayesian:
             if best is None:
                 break
             found[candidates[best]] = None
+            self._pool = [] if self._is_listed else [candidates[i] for i in order[:_NUM_KEPT].tolist()]
         return list(found)
 
     def _by_sample(
@@ -279,17 +285,22 @@ class Bayesian:
     def _candidates(self, trained: Sequence[Known]) -> tuple[Sequence[Architecture], list[Array]]:
         """Returns networks that were not proposed, with their descriptions: all, or some near the best and random."""
         features = self._features
-        if features.listed and len(self._results) <= _FEW:
+        if self._is_listed:
             rows = [i for i, key in enumerate(features.listed) if key not in self._asked]
             listed = list(features.listed.values())
             return [listed[i] for i in rows], [group[rows] for group in features.groups]
         found: dict[str, Architecture] = {}
-        for architecture in self._varied(trained):
+        for architecture in (*self._pool, *self._varied(trained)):
             key = features.key(architecture)
             if key not in self._asked and architecture not in self._fresh:
                 found.setdefault(key, architecture)
         candidates = list(found.values())
         return candidates, features.describe(candidates) if candidates else []
+
+    @property
+    def _is_listed(self) -> bool:
+        """Whether all of the space are candidates."""
+        return len(self._results) <= _FEW and bool(self._features.listed)
 
     def _varied(self, trained: Sequence[Known]) -> list[Architecture]:
         """Returns architectures near the best known and random ones, each once."""
@@ -316,6 +327,7 @@ class Bayesian:
             "results": self._results.state_dict(),
             "num_modelled": self._num_modelled,
             "asked": sorted(self._asked),
+            "pool": [architecture.to_json() for architecture in self._pool],
             "waiting": [architecture.to_json() for architecture in self._waiting],
             "parameters": {name: values.tolist() for name, values in self._parameters.items()},
             "searched_at": self._searched_at,
@@ -327,5 +339,6 @@ class Bayesian:
         self._num_modelled = state["num_modelled"]
         self._asked = set(state["asked"])
         self._waiting = [from_text(self._space, text) for text in state["waiting"]]
+        self._pool = [from_text(self._space, text) for text in state["pool"]]
         self._parameters = {name: np.array(values) for name, values in state["parameters"].items()}
         self._searched_at = state["searched_at"]

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from sartor.errors import InputError, SpaceError
+from sartor.space import Architecture
 from sartor.spaces import nasbench101
 from sartor.spaces.nasbench101 import OPERATIONS, from_matrix, is_cell, key, representative, to_matrix
 from sartor.testing.spaces import check_space
@@ -103,3 +104,18 @@ def test_the_cell_that_passes_its_input_on_is_a_projection() -> None:
     space = nasbench101.nasbench101(3, 10, width=4, cells_per_stack=1)
     network = space.build(from_matrix([[0, 1], [0, 0]], []))
     assert len(network.blocks[1].operations) == 0 and network(torch.zeros(1, 3, 8, 8)).shape == (1, 10)
+
+
+def test_a_mutation_can_make_a_vertex_used_which_takes_two_edges() -> None:
+    space = nasbench101.wired().modulo(representative)
+    start = space.representative(from_matrix([[0, 1, 0], [0, 0, 1], [0, 0, 0]], [OPERATIONS[0]]))
+    rng = np.random.default_rng(0)
+    wirings = [to_matrix(space.mutate(start, rng)) for _ in range(300)]
+    assert any(operations.count(OPERATIONS[0]) >= 1 and len(operations) == 2 for _, operations in wirings)
+
+
+def test_a_cell_in_other_words_is_represented_by_one_of_the_space() -> None:
+    space = nasbench101.wired().modulo(representative)
+    other = Architecture({**from_matrix([[0, 1], [0, 0]], []), "cell.operations.2": OPERATIONS[1]})
+    assert other not in space and other in nasbench101.wired()
+    assert space.representative(other) == from_matrix([[0, 1], [0, 0]], []) in space
