@@ -56,6 +56,7 @@ import numpy as np
 from _optuna import suggest
 
 from sartor._environment import environment
+from sartor._parent import die_with
 from sartor._search import choose_finalists, training_s
 from sartor.contracts import Candidate, Strategy
 from sartor.data import Rows, Splits
@@ -606,7 +607,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         cache_path = str(Path(folder) / "latency.sqlite")
         spawn = multiprocessing.get_context("spawn")
-        with concurrent.futures.ProcessPoolExecutor(arguments.jobs, mp_context=spawn) as pool:
+        with concurrent.futures.ProcessPoolExecutor(arguments.jobs, spawn, die_with, (os.getpid(),)) as pool:
             for told in [pool.submit(warm_up, setting, cache_path) for _ in range(arguments.jobs)]:
                 line = told.result()
             print(line, flush=True)

@@ -41,6 +41,7 @@ import numpy as np
 from _optuna import suggest
 
 from sartor._environment import environment
+from sartor._parent import die_with
 from sartor.errors import SartorError
 from sartor.estimators.tables._table import Table
 from sartor.estimators.tables.lookup import load
@@ -446,7 +447,7 @@ def main() -> int:
     print(f"{len(jobs)} runs, {arguments.jobs} at once", flush=True)
     results: list[Result] = []
     with concurrent.futures.ProcessPoolExecutor(
-        arguments.jobs, mp_context=multiprocessing.get_context("spawn")
+        arguments.jobs, multiprocessing.get_context("spawn"), die_with, (os.getpid(),)
     ) as pool:
         futures = [pool.submit(run, *job) for job in jobs]
         for i, future in enumerate(concurrent.futures.as_completed(futures), 1):

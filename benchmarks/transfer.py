@@ -32,6 +32,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 from sartor._environment import environment
+from sartor._parent import die_with
 from sartor.errors import SartorError
 from sartor.estimators.tables._table import Table
 from sartor.estimators.tables.lookup import load
@@ -157,7 +158,7 @@ def main() -> int:
     print(f"{len(jobs)} runs, {arguments.jobs} at once: about {max(1, round(minutes))} minutes")
     results = []
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(arguments.jobs, mp_context=context) as pool:
+    with concurrent.futures.ProcessPoolExecutor(arguments.jobs, context, die_with, (os.getpid(),)) as pool:
         for future in concurrent.futures.as_completed([pool.submit(run, *job) for job in jobs]):
             results.append(future.result())
             done = results[-1]

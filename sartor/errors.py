@@ -61,3 +61,7 @@ def near(name: str, known: Iterable[str]) -> str:
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; known: {', '.join(names)}" if names else ""
+
+
+class UnsupportedNetworkError(SartorError):
+    """What was asked for says nothing of this network: the layers that it looks at are not there."""

@@ -20,10 +20,11 @@ from typing import Any, Literal
 
 from sartor.errors import InputError, MissingExtraError, near
 
-Kind = Literal["tasks", "strategies", "devices", "spaces", "encodings", "predictors", "tables"]
+Kind = Literal["tasks", "strategies", "devices", "spaces", "encodings", "predictors", "proxies", "tables"]
 _PACKAGES = {
     "encodings": "sartor.space.encodings",
     "predictors": "sartor.estimators.predictors",
+    "proxies": "sartor.estimators.proxies",
     "tables": "sartor.estimators.tables",
 }
 """Where built-ins of a kind live, when not in ``sartor.<kind>``."""
@@ -160,6 +161,6 @@ def find(kind: Kind, name: str) -> Spec:
     """
     known = specs(kind)
     if name not in known:
-        singular = "strategy" if kind == "strategies" else kind[:-1]
+        singular = {"strategies": "strategy", "proxies": "proxy"}.get(kind, kind[:-1])
         raise InputError(f"unknown {singular} {name!r}{near(name, known)}")
     return known[name]

@@ -31,6 +31,7 @@ app.command("sartor.cli._steer:steer", name="steer", help="Steer a search: like,
 app.command("sartor.cli._export:export", name="export", help="Export a trained network of a run.")
 app.command("sartor.cli._export:predict", name="predict", help="Label images with an exported network.")
 app.command("sartor.cli._simulate:run", name="simulate", help="Run a strategy on a published table; print its regret.")
+app.command("sartor.cli._score:run", name="score", help="Score architectures without training any.")
 app.command("sartor.cli._lists:tasks", name="tasks", help="List the tasks.")
 app.command("sartor.cli._lists:strategies", name="strategies", help="List the search strategies.")
 app.command("sartor.cli._lists:spaces", name="spaces", help="List the ready-made search spaces.")

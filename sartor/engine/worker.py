@@ -7,42 +7,21 @@ parent.
 
 from __future__ import annotations
 
-import ctypes
 import faulthandler
 import json
 import os
 import signal
 import sys
-import threading
-import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from sartor._parent import die_with
 from sartor.engine._job import Job, Message, run_job
 from sartor.engine._problem import Problem
 from sartor.errors import SartorError
-
-_PR_SET_PDEATHSIG = 1
-_WATCH_S = 0.25
-
-
-def die_with(parent: int) -> None:
-    """Makes the system kill this process when its parent dies; where it cannot (not Linux), a thread watches."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(_WATCH_S)
-        os._exit(1)
-
-    # The parent may have died before the request was made.
-    if os.getppid() != parent:
-        os._exit(1)
-    threading.Thread(target=watch, daemon=True, name="watch the parent").start()
 
 
 @contextmanager

@@ -1,0 +1,358 @@
+"""A network at initialisation, and what training-free proxies look at, each computed once and when first read."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.hooks import RemovableHandle
+
+from sartor.estimators.proxies._proxy import Need
+
+_ACTIVATIONS = (
+    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.RReLU),
+    *(nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish, nn.Softplus, nn.Tanh, nn.Hardtanh),
+)
+_WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear)
+_CONVOLUTIONS = _WEIGHTED[:6]
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+class Probe:
+    """What proxies read; a context manager that leaves the network as it was.
+
+    The shared forward pass is in training mode: normalisation by the batch. Loss: cross-entropy with drawn classes of a
+    two-dimensional output, else the squared distance from drawn values, so that no labels are needed.
+
+    Args:
+        network: At initialisation.
+        inputs: ``[n, ...]`` each.
+        needs: What the proxies asked for read: hooks are set for that alone.
+        seed: Of what is drawn.
+
+    Attributes:
+        patterns: Agreement of activation patterns: for each pair of samples the number of units that are on in both or
+            off in both, ``[n, n]``, and units in all.
+        codes: For each unit of each activation a number that is equal for equal patterns over the samples, ``[units]``.
+        features: Outputs of convolutions, ``[n, channels, ...]`` each.
+        pooled: Of each block its output, ``[n, channels, ...]``.
+        gradients: Of the loss, of the parameters that have some, as ``(parameter, gradient)``.
+        halves: Of the losses of either half of the batch, ``(parameter, first, second)``.
+        saliency: Of each weighted layer, output times its gradient, ``[n, channels, ...]``.
+        jacobian: Gradient of the summed output by the first input, ``[n, ...]``.
+    """
+
+    def __init__(self, network: nn.Module, inputs: Sequence[Tensor], needs: frozenset[Need], *, seed: int = 0) -> None:
+        self.network, self.inputs, self.needs = network, tuple(inputs), needs
+        self.num_samples = len(inputs[0])
+        self._seed = seed
+        self._handles: list[RemovableHandle] = []
+        self._was_training = {module: module.training for module in network.modules()}
+        self._buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
+        self._agreement: Tensor | None = None
+        self._num_units = 0
+        self._codes: list[Tensor] = []
+        self._features: list[Tensor] = []
+        self._weighted: list[tuple[nn.Module, Tensor]] = []
+        self._passed: list[tuple[Tensor, Tensor]] = []
+
+    def __enter__(self) -> Probe:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._unhook()
+        for module, training in self._was_training.items():
+            module.training = training
+        with torch.no_grad():
+            for buffer, kept in self._buffers:
+                buffer.copy_(kept)
+
+    def generator(self, what: str) -> torch.Generator:
+        """Returns random numbers for one purpose: the same whatever else is computed."""
+        return torch.Generator().manual_seed(zlib.crc32(f"{what} {self._seed}".encode()))
+
+    # --- the shared forward pass
+
+    @cached_property
+    def output(self) -> Tensor:
+        """What the network says, with its graph; hooks fill the rest."""
+        self.network.train()
+        self._hook()
+        first = self.inputs[0]
+        if first.is_floating_point():
+            first = first.detach().requires_grad_("jacobian" in self.needs)
+        self._first = first
+        grads = self.needs & {"gradients", "halves", "saliency", "jacobian", "blocks"}
+        # The fused kernels of attention cannot be differentiated twice.
+        with torch.set_grad_enabled(bool(grads)), sdpa_kernel(SDPBackend.MATH):
+            found = _first(self.network(first, *self.inputs[1:]))
+        self._unhook()
+        return found
+
+    @cached_property
+    def is_alive(self) -> bool:
+        """Whether the output is finite and differs between samples (or is of one sample)."""
+        with torch.no_grad():
+            flat = self.output.detach().reshape(self.num_samples, -1)
+            if not torch.isfinite(flat).all():
+                return False
+            return self.num_samples == 1 or bool((flat - flat[:1]).abs().max() > 1e-9 * (1 + flat.abs().max()))
+
+    def _hook(self) -> None:
+        wants = self.needs
+        for module in self.network.modules():
+            if "patterns" in wants and isinstance(module, _ACTIVATIONS):
+                self._handles.append(module.register_forward_hook(self._see_pattern))
+            if "features" in wants and isinstance(module, _CONVOLUTIONS):
+                self._handles.append(module.register_forward_hook(self._see_features))
+            if "saliency" in wants and isinstance(module, _WEIGHTED):
+                self._handles.append(module.register_forward_hook(self._see_weighted))
+        if "blocks" in wants:
+            for block in self.blocks:
+                self._handles.append(block.register_forward_hook(self._see_block))
+
+    def _unhook(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def _see_pattern(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
+        if output.shape[0] != self.num_samples:
+            return
+        on = (output.detach() > 0).reshape(self.num_samples, -1).to(torch.float32)
+        signs = 2 * on - 1
+        num = on.shape[1]
+        agreement = (signs @ signs.T + num) / 2
+        self._agreement = agreement if self._agreement is None else self._agreement + agreement
+        self._num_units += num
+        # A random sum tells patterns apart; the 53 bits of a double hold it.
+        keys = torch.randint(1, 2**40, (self.num_samples,), generator=self.generator("codes"))
+        self._codes.append(keys.to(on.device).double() @ on.double())
+
+    def _see_features(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
+        self._features.append(output.detach())
+
+    def _see_weighted(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
+        if output.requires_grad:
+            output.retain_grad()
+            self._weighted.append((module, output))
+
+    def _see_block(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        before = inputs[0]
+        if isinstance(output, Tensor) and isinstance(before, Tensor):
+            self._passed.append((before, output))
+
+    # --- what proxies read
+
+    @property
+    def patterns(self) -> tuple[Tensor, int]:
+        _ = self.output
+        if self._agreement is None:
+            raise LookupError("it has no activation modules (nn.ReLU, nn.GELU, ...) whose patterns could be compared")
+        return self._agreement, self._num_units
+
+    @property
+    def codes(self) -> Tensor:
+        _ = self.patterns
+        return torch.cat(self._codes)
+
+    @property
+    def features(self) -> list[Tensor]:
+        _ = self.output
+        if not self._features:
+            raise LookupError("it has no convolutions, whose feature maps could be compared")
+        return self._features
+
+    @property
+    def passed(self) -> list[tuple[Tensor, Tensor]]:
+        """Input and output of each of `blocks`, with their graph."""
+        _ = self.output
+        if len(self._passed) < 2:
+            raise LookupError("it has no list of at least two blocks (nn.Sequential, nn.ModuleList)")
+        return self._passed
+
+    @cached_property
+    def parameters(self) -> list[nn.Parameter]:
+        return [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+
+    def losses(self, output: Tensor, parts: int) -> list[Tensor]:
+        """Returns the loss of each of ``parts`` consecutive parts of the batch."""
+        targets: Tensor
+        if output.ndim == 2 and output.shape[1] > 1:
+            targets = torch.randint(output.shape[1], (len(output),), generator=self.generator("targets"))
+            each = functional.cross_entropy(output, targets.to(output.device), reduction="none")
+        else:
+            targets = torch.randn(output.shape, generator=self.generator("targets"))
+            each = ((output - targets.to(output.device)) ** 2).reshape(len(output), -1).mean(1)
+        return [part.mean() for part in each.chunk(parts)]
+
+    @cached_property
+    def halves(self) -> list[tuple[nn.Parameter, Tensor, Tensor]]:
+        first, second = self.losses(self.output, 2)
+        one = torch.autograd.grad(first, self.parameters, retain_graph=True, allow_unused=True)
+        other = torch.autograd.grad(second, self.parameters, retain_graph=True, allow_unused=True)
+        return [
+            (parameter, a, b)
+            for parameter, a, b in zip(self.parameters, one, other, strict=True)
+            if a is not None and b is not None
+        ]
+
+    @cached_property
+    def _backward(self) -> tuple[list[tuple[nn.Parameter, Tensor]], list[tuple[nn.Module, Tensor]]]:
+        """One backward pass: gradients of parameters and of outputs of weighted layers."""
+        (loss,) = self.losses(self.output, 1)
+        outputs = [output for _, output in self._weighted]
+        found = torch.autograd.grad(loss, [*self.parameters, *outputs], retain_graph=True, allow_unused=True)
+        own, others = found[: len(self.parameters)], found[len(self.parameters) :]
+        gradients = [(p, g) for p, g in zip(self.parameters, own, strict=True) if g is not None]
+        saliency = [
+            (module, (output * gradient).detach())
+            for (module, output), gradient in zip(self._weighted, others, strict=True)
+            if gradient is not None
+        ]
+        return gradients, saliency
+
+    @cached_property
+    def gradients(self) -> list[tuple[nn.Parameter, Tensor]]:
+        if "halves" in self.needs:
+            return [(parameter, (a + b) / 2) for parameter, a, b in self.halves]
+        return self._backward[0]
+
+    @property
+    def saliency(self) -> list[Tensor]:
+        if not self._backward[1]:
+            raise LookupError("it has no convolutions or linear layers")
+        return [each for _, each in self._backward[1]]
+
+    @cached_property
+    def jacobian(self) -> Tensor:
+        _ = self.output
+        if not self._first.requires_grad:
+            raise LookupError("its inputs are whole numbers, which have no gradient")
+        (gradient,) = torch.autograd.grad(self.output.sum(), self._first, retain_graph=True)
+        return gradient
+
+    @cached_property
+    def entropies(self) -> list[float]:
+        """Entropy of the spectrum of each block's output: of its covariance over samples and positions."""
+        found = []
+        for _, output in self.passed:
+            maps = output.detach()
+            rows = maps.flatten(2).transpose(1, 2).reshape(-1, maps.shape[1]) if maps.ndim > 2 else maps
+            rows = rows.double() - rows.double().mean(0)
+            values = torch.linalg.eigvalsh(rows.T @ rows / len(rows)).clamp(min=0)
+            shares = values / values.sum().clamp(min=1e-12)
+            found.append(float(-(shares * torch.log(shares + 1e-8)).sum()))
+        return found
+
+    # --- passes of their own
+
+    @cached_property
+    def flow(self) -> list[Tensor]:
+        """Absolute weights times their gradients of the output's sum, for ones as input, in double precision."""
+        from torch.func import functional_call
+
+        for module in self.network.modules():
+            if isinstance(module, nn.MultiheadAttention | nn.RNNBase):
+                raise LookupError(f"through {type(module).__name__} nothing flows along sums of products")
+        self.network.eval()
+        state = {
+            name: each.detach().double() for name, each in self.network.named_buffers() if each.is_floating_point()
+        }
+        weights = {
+            name: each.detach().double().abs().requires_grad_() for name, each in self.network.named_parameters()
+        }
+        inputs = [
+            torch.ones_like(each[:1], dtype=torch.float64) if each.is_floating_point() else each[:1]
+            for each in self.inputs
+        ]
+        found = _first(functional_call(self.network, {**state, **weights}, tuple(inputs)))
+        gradients = torch.autograd.grad(found.sum(), list(weights.values()), allow_unused=True)
+        return [
+            (weight.detach() * gradient).abs()
+            for weight, gradient in zip(weights.values(), gradients, strict=True)
+            if gradient is not None
+        ]
+
+    def units_on(self, *inputs: Tensor) -> list[Tensor]:
+        """Returns which units are on for other inputs, ``[n, units]`` of each activation, in evaluation mode."""
+        found: list[Tensor] = []
+
+        def see(module: nn.Module, seen: Any, output: Tensor) -> None:
+            if len(output) == len(inputs[0]):
+                found.append((output > 0).reshape(len(output), -1))
+
+        self._passes(see, _ACTIVATIONS, inputs, training=False)
+        if not found:
+            raise LookupError("it has no activation modules (nn.ReLU, nn.GELU, ...) that are on or off")
+        return found
+
+    def before_the_head(self, first: Tensor) -> tuple[Tensor, list[float]]:
+        """Returns the output of the last block, and the deviations that batch normalisation divided by on the way."""
+        if not self.blocks:
+            raise LookupError("it has no list of at least two blocks (nn.Sequential, nn.ModuleList)")
+        last: list[Tensor] = []
+        deviations: list[float] = []
+
+        def see(module: nn.Module, seen: Any, output: Tensor) -> None:
+            if module is self.blocks[-1]:
+                last.append(output)
+            if isinstance(module, _NORMS):
+                axes = [axis for axis in range(seen[0].ndim) if axis != 1]
+                deviations.append(float((seen[0].var(axes, correction=0).mean() + module.eps).sqrt()))
+
+        self._passes(see, (*_NORMS, type(self.blocks[-1])), (first, *self.inputs[1:]), training=True)
+        return last[-1], deviations
+
+    def _passes(self, see: Any, kinds: tuple[type, ...], inputs: Sequence[Tensor], *, training: bool) -> None:
+        self.network.train(training)
+        handles = [module.register_forward_hook(see) for module in self.network.modules() if isinstance(module, kinds)]
+        try:
+            with torch.no_grad():
+                self.network(*inputs)
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def gradients_by_sample(self, most: int) -> Tensor:
+        """Returns the gradient of each sample's summed output by all parameters, ``[min(n, most), parameters]``."""
+        self.network.eval()
+        rows = []
+        for i in range(min(most, self.num_samples)):
+            output = self.network(*(each[i : i + 1] for each in self.inputs))
+            found = torch.autograd.grad(_first(output).sum(), self.parameters, allow_unused=True)
+            rows.append(torch.cat([each.ravel() for each in found if each is not None]))
+        return torch.stack(rows).double()
+
+    # --- the network's parts
+
+    @cached_property
+    def blocks(self) -> list[nn.Module]:
+        """The longest list of modules in the network, the outermost of equal ones: what is done one after the other."""
+        lists = [m for m in self.network.modules() if isinstance(m, nn.Sequential | nn.ModuleList) and len(m) > 1]
+        return list(max(lists, key=len)) if lists else []
+
+    def weighted(self) -> Iterator[tuple[str, nn.Module]]:
+        """Yields convolutions and linear layers by name."""
+        for name, module in self.network.named_modules():
+            if isinstance(module, _WEIGHTED):
+                yield name, module
+
+    def norms(self) -> list[nn.Module]:
+        return [module for module in self.network.modules() if isinstance(module, _NORMS)]
+
+
+def _first(output: Any) -> Tensor:
+    """Returns the output, which comes first where a network (a recurrent one) returns its state too."""
+    while not isinstance(output, Tensor):
+        output = output[0]
+    return output

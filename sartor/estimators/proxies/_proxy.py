@@ -1,0 +1,84 @@
+"""A proxy, and how several are computed together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from sartor.errors import InputError, UnsupportedNetworkError
+from sartor.registry import find
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from sartor.estimators.proxies._probe import Probe
+
+Need = Literal["patterns", "features", "blocks", "gradients", "halves", "saliency", "jacobian", "own"]
+"""What a proxy reads of the shared passes; ``own``: nothing of them."""
+
+DEAD = -math.inf
+"""Score of a network whose output does not depend on its input, or of which no finite number can be computed."""
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """A training-free score, higher is better.
+
+    Attributes:
+        name: As its file.
+        needs: What of the probe it reads.
+        function: Probe to score; a result that is not finite counts as dead.
+        least: Samples without which it means nothing.
+    """
+
+    name: str
+    needs: frozenset[Need]
+    function: Callable[[Probe], float]
+    least: int = 1
+
+
+def load(*names: str) -> list[Proxy]:
+    """Returns proxies by name.
+
+    Raises:
+        InputError: An unknown name (with the near one).
+    """
+    return [find("proxies", name).load() for name in names]
+
+
+def score(
+    network: nn.Module, inputs: Sequence[Tensor], proxies: Sequence[Proxy], *, seed: int = 0
+) -> Mapping[str, float]:
+    """Returns the scores of a network, by the proxies' names.
+
+    The network comes back as it was: weights, buffers, gradients and mode.
+
+    Args:
+        network: At initialisation.
+        inputs: Of ``network``, ``[n, ...]`` each, on its device; pictures of the data, or noise.
+        proxies: Computed together.
+        seed: Of the targets and directions that some draw.
+
+    Raises:
+        InputError: Fewer samples than a proxy needs.
+        UnsupportedNetworkError: A proxy has nothing to look at in this network.
+    """
+    from sartor.estimators.proxies._probe import Probe
+
+    for proxy in proxies:
+        if len(inputs[0]) < proxy.least:
+            raise InputError(f"{proxy.name} needs a batch of at least {proxy.least} samples, got {len(inputs[0])}")
+    probe = Probe(network, inputs, frozenset(need for proxy in proxies for need in proxy.needs), seed=seed)
+    with probe:
+        if not probe.is_alive:
+            return {proxy.name: DEAD for proxy in proxies}
+        found = {}
+        for proxy in proxies:
+            try:
+                value = float(proxy.function(probe))
+            except LookupError as error:
+                raise UnsupportedNetworkError(f"{proxy.name} cannot score {type(network).__name__}: {error}") from None
+            found[proxy.name] = value if math.isfinite(value) else DEAD
+    return found

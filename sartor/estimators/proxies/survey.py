@@ -1,0 +1,299 @@
+"""Scores the architectures of a space without training: parallel, resumable, to Parquet.
+
+    from sartor.estimators.proxies.survey import Subject, survey
+    subject = Subject("space", "nasbench201", {"channels": 3, "classes": 10}, size=32)
+    scores = survey(subject, ["jacov", "macs"], num=1000, out="scores.parquet")
+
+Isomorphic architectures are scored once. What is finished is kept in a journal beside the result, ``<out>.journal``,
+and not computed again when the survey is started anew with the same arguments.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from sartor._parent import die_with
+from sartor.errors import InputError, MissingExtraError
+from sartor.estimators.proxies._proxy import load, score
+from sartor.registry import find
+from sartor.space import Architecture, Space
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from sartor.task import Task
+
+_Part = Sequence[tuple[str, str]]
+"""Keys and architectures (JSON)."""
+_Work = Callable[[_Part], dict[str, dict[str, float]]]
+_NUM_DRAWS = 20
+_PER_CALL = 8
+"""Architectures a worker is given at a time."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is scored, by names, so that other processes can make it: a ready-made space of images, or a task's space.
+
+    Attributes:
+        kind: ``space``: inputs are standard normal noise. ``task``: inputs are what its loss feeds to the network.
+        name: Of the space or task.
+        options: Of its function or class.
+        size: Side of the images of a space, in pixels.
+        source: Data of a task.
+    """
+
+    kind: Literal["space", "task"]
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    size: int = 32
+    source: str | None = None
+
+    def open(self) -> tuple[Space, Task | None]:
+        """Returns the space, and the task where there is one."""
+        if self.kind == "task":
+            task: Task = find("tasks", self.name).load()(self.source, **self.options)
+            return task.space(), task
+        make = find("spaces", self.name).load()
+        sized = {"image_size": self.size} if "image_size" in inspect.signature(make).parameters else {}
+        return make(**self.options, **sized), None
+
+
+def survey(
+    subject: Subject,
+    proxies: Sequence[str],
+    *,
+    num: int | None = 1000,
+    out: str | Path,
+    batch_size: int = 32,
+    seed: int = 0,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, list[Any]]:
+    """Returns columns: ``architecture`` (JSON), and the scores by each proxy's name; and writes them to ``out``.
+
+    Args:
+        subject: Whose architectures are scored.
+        proxies: By name.
+        num: How many, drawn uniformly by ``seed``; None: all.
+        out: Parquet file.
+        batch_size: Samples in a pass.
+        seed: Of the sample, the inputs and the weights.
+        workers: Processes, one thread each.
+        progress: Told how many are done, of how many.
+
+    Raises:
+        InputError: Unknown names; no proxy; ``num`` below 1; a journal of other arguments.
+        UnsupportedNetworkError: A proxy cannot score these networks.
+    """
+    if not proxies or len(set(proxies)) < len(proxies):
+        raise InputError(f"expected the names of proxies, each once, got {list(proxies)}")
+    for proxy in load(*proxies):
+        if batch_size < proxy.least:
+            raise InputError(f"{proxy.name} needs a batch of at least {proxy.least} samples, got {batch_size}")
+    if num is not None and num < 1:
+        raise InputError(f"expected at least one architecture to score, got {num}")
+    space, _ = subject.open()
+    chosen = _chosen(space, num, np.random.default_rng([seed, 23]))
+    keys = [_key(space, architecture) for architecture in chosen]
+    first = dict(zip(reversed(keys), reversed(chosen), strict=True))
+    journal = _Journal(Path(f"{out}.journal"), _identity(subject, space, proxies, batch_size, seed))
+    todo = [(key, first[key].to_json()) for key in dict.fromkeys(keys) if key not in journal.scores]
+    work = partial(_scored, subject, tuple(proxies), batch_size, seed)
+    parts = [todo[i : i + _PER_CALL] for i in range(0, len(todo), _PER_CALL)]
+    with journal:
+        for found in _computed(work, parts, workers):
+            journal.add(found)
+            if progress is not None:
+                progress(sum(key in journal.scores for key in keys), len(keys))
+    columns: dict[str, list[Any]] = {"architecture": [architecture.to_json() for architecture in chosen]}
+    for proxy_name in proxies:
+        columns[proxy_name] = [journal.scores[key][proxy_name] for key in keys]
+    write(columns, out)
+    journal.path.unlink(missing_ok=True)
+    return columns
+
+
+def _chosen(space: Space, num: int | None, rng: np.random.Generator) -> list[Architecture]:
+    """Returns all architectures, or up to ``num`` different ones; of a space of few more than that perhaps fewer."""
+    if num is None:
+        return list(space)
+    found: dict[Architecture, None] = {}
+    for _ in range(_NUM_DRAWS):
+        found.update(dict.fromkeys(space.sample(rng, num)))
+        if len(found) >= num:
+            break
+    return list(found)[:num]
+
+
+def _key(space: Space, architecture: Architecture) -> str:
+    if not space.is_wired:
+        return architecture.to_json()
+    from sartor.space.encodings._isomorphism import canonical_key
+
+    return canonical_key(space.graph(architecture).live())
+
+
+def _identity(subject: Subject, space: Space, proxies: Sequence[str], batch_size: int, seed: int) -> dict[str, Any]:
+    versions = {name: find("proxies", name).version for name in proxies}
+    return {
+        "subject": asdict(subject),
+        "space": space.fingerprint,
+        "proxies": versions,
+        "batch_size": batch_size,
+        "seed": seed,
+    }
+
+
+class _Journal:
+    """Finished scores, a line each, behind a line that says of what."""
+
+    def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
+        self.path, self._identity = path, json.loads(json.dumps(identity))
+        self.scores: dict[str, dict[str, float]] = {}
+        lines = path.read_text().splitlines() if path.exists() else []
+        if not lines:
+            return
+        kept = json.loads(lines[0])
+        if kept != self._identity:
+            differs = [name for name in self._identity if kept.get(name) != self._identity[name]]
+            raise InputError(
+                f"{path} is of a survey with another {', '.join(differs)}: delete it, or write to another file"
+            )
+        for line in lines[1:]:
+            try:
+                key, scores = json.loads(line)
+            except json.JSONDecodeError:
+                # Cut off by a kill: the last one is computed again.
+                break
+            self.scores[key] = {name: float(value) for name, value in scores.items()}
+
+    def __enter__(self) -> _Journal:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        lines = [json.dumps(self._identity), *(json.dumps([key, scores]) for key, scores in self.scores.items())]
+        self.path.write_text("\n".join(lines) + "\n")
+        self._file = self.path.open("a")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+    def add(self, found: Mapping[str, Mapping[str, float]]) -> None:
+        for key, scores in found.items():
+            self.scores[key] = dict(scores)
+            self._file.write(json.dumps([key, scores]) + "\n")
+        self._file.flush()
+
+
+def _computed(work: _Work, parts: Sequence[_Part], workers: int) -> Iterator[dict[str, dict[str, float]]]:
+    if workers <= 1 or len(parts) <= 1:
+        yield from map(work, parts)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(os.getpid(),)) as pool:
+        try:
+            yield from pool.map(work, parts)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _begin(parent: int) -> None:
+    """Is what a worker does first."""
+    import torch
+
+    die_with(parent)
+    torch.set_num_threads(1)
+
+
+@cache
+def _opened(subject_text: str) -> tuple[Space, Task | None]:
+    return Subject(**json.loads(subject_text)).open()
+
+
+def _scored(
+    subject: Subject, names: tuple[str, ...], batch_size: int, seed: int, part: _Part
+) -> dict[str, dict[str, float]]:
+    """Returns key -> scores of some architectures."""
+    import torch
+
+    space, task = _opened(json.dumps(asdict(subject), sort_keys=True))
+    proxies, found = load(*names), {}
+    for key, text in part:
+        architecture = Architecture.from_json(text)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = space.build(architecture) if task is None else task.build(space, architecture)
+        if task is None:
+            inputs = _noise(subject, batch_size, seed)
+        else:
+            inputs = task_inputs(task, network, architecture, batch_size, seed)
+        found[key] = dict(score(network, inputs, proxies, seed=seed))
+    return found
+
+
+def _noise(subject: Subject, batch_size: int, seed: int) -> tuple[Tensor, ...]:
+    import torch
+
+    shape = (batch_size, subject.options["channels"], subject.size, subject.size)
+    return (torch.randn(shape, generator=torch.Generator().manual_seed(seed)),)
+
+
+class _Seen(Exception):
+    """Carries what a network was given."""
+
+    def __init__(self, inputs: tuple[Tensor, ...]) -> None:
+        self.inputs = inputs
+
+
+def task_inputs(
+    task: Task, network: nn.Module, architecture: Architecture, batch_size: int, seed: int
+) -> tuple[Tensor, ...]:
+    """Returns what the task's loss feeds to a network first, of a batch of its training data: ``[batch_size, ...]``.
+
+    Raises:
+        InputError: The loss never calls the network.
+    """
+    from dataclasses import replace
+
+    from sartor.training import Step
+
+    def see(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        raise _Seen(inputs)
+
+    recipe = replace(task.recipe_for(architecture), batch_size=batch_size)
+    step = Step(0, 1, seed, recipe, architecture=architecture)
+    learner = task.learner(architecture)
+    handle = network.register_forward_pre_hook(see)
+    try:
+        learner.loss(network, learner.batch(network, task.data().train, step), step)
+    except _Seen as seen:
+        return seen.inputs
+    finally:
+        handle.remove()
+    raise InputError(f"the loss of {type(task).__name__} never calls the network: its inputs are not known")
+
+
+def write(columns: Mapping[str, Sequence[Any]], out: str | Path) -> None:
+    """Writes columns to a Parquet file, whole or not at all."""
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("scores in Parquet", error.name or "pyarrow", "tables") from error
+    path = Path(out)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    parquet.write_table(pyarrow.table({name: list(values) for name, values in columns.items()}), part)
+    os.replace(part, path)

@@ -1,0 +1,215 @@
+"""Training-free proxies: conformance, and each against a computation written straight from its definition."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from sartor.errors import InputError, UnsupportedNetworkError
+from sartor.estimators.proxies import DEAD, load, score
+from sartor.estimators.proxies.aggregate import INGREDIENTS, aggregate
+from sartor.registry import specs
+from sartor.testing.proxies import check_proxy, check_together, make_networks
+
+NAMES = list(specs("proxies"))
+
+
+@pytest.fixture
+def perceptron():
+    return make_networks()["perceptron"]
+
+
+@pytest.fixture
+def convolutional():
+    return make_networks()["convolutional"]
+
+
+def drawn(seed):
+    """Returns the generator that a probe draws its targets from."""
+    return torch.Generator().manual_seed(zlib.crc32(f"targets {seed}".encode()))
+
+
+def value_of(name, network, inputs, seed=0):
+    return score(network, inputs, load(name), seed=seed)[name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_proxy_keeps_what_proxies_promise(name):
+    check_proxy(*load(name))
+
+
+def test_proxies_together_give_what_each_gives_alone():
+    check_together(NAMES)
+
+
+def test_each_is_one_object_named_as_its_file_says():
+    for name in NAMES:
+        assert load(name)[0].name == name and specs("proxies")[name].citation
+
+
+def test_listing_them_loads_no_torch():
+    code = "import sys; from sartor.registry import specs; specs('proxies'); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_counts_are_those_of_the_layers(perceptron):
+    network, inputs = perceptron
+    assert value_of("params", network, inputs) == 6 * 16 + 16 + 16 * 16 + 16 + 16 + 1
+    assert value_of("macs", network, inputs) == 6 * 16 + 16 * 16 + 16
+
+
+def test_naswot_is_the_determinant_of_the_agreement_of_patterns(perceptron):
+    network, (x,) = perceptron
+    first = network[1](network[0](x))
+    second = network[3](network[2](first))
+    on = torch.cat([first, second], 1) > 0
+    agreement = (on[:, None] == on[None]).sum(-1).double()
+    assert value_of("naswot", network, (x,)) == pytest.approx(float(torch.linalg.slogdet(agreement)[1]), rel=1e-9)
+
+
+def test_swap_counts_different_columns_of_the_patterns(perceptron):
+    network, (x,) = perceptron
+    first = network[1](network[0](x))
+    on = torch.cat([first, network[3](network[2](first))], 1) > 0
+    assert value_of("swap", network, (x,)) == len({tuple(column.tolist()) for column in on.T})
+
+
+def test_jacov_is_of_the_correlations_of_the_rows(perceptron):
+    network, (x,) = perceptron
+    rows = np.stack([torch.autograd.functional.jacobian(network, each[None]).numpy().ravel() for each in x])
+    values = np.linalg.eigvalsh(np.corrcoef(rows.astype(np.float64))).clip(0)
+    expected = -(np.log(values + 1e-5) + 1 / (values + 1e-5)).sum()
+    assert value_of("jacov", network, (x,)) == pytest.approx(expected, rel=1e-2)
+
+
+def test_synflow_is_the_sum_over_paths_times_their_number_of_weights():
+    network = nn.Sequential(nn.Linear(3, 4, bias=False), nn.ReLU(), nn.Linear(4, 2, bias=False))
+    first, last = network[0].weight.detach().abs(), network[2].weight.detach().abs()
+    found = score(network, [torch.randn(4, 3)], load("synflow", "logsynflow"))
+    assert found["synflow"] == pytest.approx(2 * float((last @ first).sum()), rel=1e-5)
+    flows = last * first.sum(1), first * last.sum(0)[:, None]
+    assert found["logsynflow"] == pytest.approx(float(sum(torch.log1p(each).sum() for each in flows)), rel=1e-5)
+
+
+def test_gradients_are_those_of_the_drawn_targets(perceptron):
+    network, (x,) = perceptron
+    targets = torch.randn((8, 1), generator=drawn(3))
+    loss = ((network(x) - targets) ** 2).mean()
+    gradients = torch.autograd.grad(loss, list(network.parameters()))
+    found = score(network, (x,), load("grad-norm", "snip"), seed=3)
+    assert found["grad-norm"] == pytest.approx(float(sum(g.norm() for g in gradients)), rel=1e-5)
+    expected = sum((p.detach() * g).abs().sum() for p, g in zip(network.parameters(), gradients, strict=True))
+    assert found["snip"] == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_grasp_is_the_product_of_weights_hessian_and_gradient(perceptron):
+    network, (x,) = perceptron
+    targets = torch.randn((8, 1), generator=drawn(3))
+    names = [name for name, _ in network.named_parameters()]
+    weights = tuple(p.detach() for p in network.parameters())
+
+    def loss(*own):
+        return ((torch.func.functional_call(network, dict(zip(names, own, strict=True)), (x,)) - targets) ** 2).mean()
+
+    gradient = torch.autograd.functional.jacobian(loss, weights)
+    _, product = torch.autograd.functional.hvp(loss, weights, gradient)
+    expected = -sum((w * p).sum() for w, p in zip(weights, product, strict=True))
+    assert value_of("grasp", network, (x,), seed=3) == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_ntk_is_the_condition_of_the_samples_gradients(perceptron):
+    network, (x,) = perceptron
+    rows = []
+    for each in x:
+        found = torch.autograd.grad(network(each[None]).sum(), list(network.parameters()))
+        rows.append(torch.cat([g.ravel() for g in found]).double())
+    values = torch.linalg.eigvalsh(torch.stack(rows) @ torch.stack(rows).T)
+    assert value_of("ntk", network, (x,)) == pytest.approx(-float(torch.log(values[-1] / values[0])), rel=1e-3)
+
+
+def test_zico_divides_mean_by_deviation_in_each_layer():
+    network = nn.Sequential(nn.Linear(2, 3, bias=False), nn.ReLU(), nn.Linear(3, 2, bias=False))
+    x = torch.randn(8, 2)
+    targets = torch.randint(2, (8,), generator=drawn(0))
+    halves = []
+    for rows in (slice(0, 4), slice(4, 8)):
+        loss = nn.functional.cross_entropy(network(x)[rows], targets[rows])
+        halves.append(torch.autograd.grad(loss, list(network.parameters())))
+    total = 0.0
+    for first, second in zip(*halves, strict=True):
+        both = torch.stack([first, second])
+        deviation = both.std(0, correction=0)
+        known = deviation > 0
+        total += math.log(float((both.abs().mean(0)[known] / deviation[known]).sum()))
+    assert value_of("zico", network, [x]) == pytest.approx(total, rel=1e-4)
+
+
+def test_meco_is_the_least_eigenvalue_of_correlated_maps(convolutional):
+    network, (x,) = convolutional
+    network.train()
+    maps = [network[0](x), network[:4](x)]
+    rows = [each[0].flatten(1).detach().double().numpy() for each in maps]
+    expected = sum(np.linalg.eigvalsh(np.corrcoef(each))[0] for each in rows)
+    assert value_of("meco", network, (x,)) == pytest.approx(expected, rel=1e-3, abs=1e-6)
+
+
+def test_trainability_of_an_identity_is_near_its_best():
+    class Same(nn.Module):
+        def forward(self, x):
+            return x
+
+    network = nn.Sequential(nn.Linear(4, 4), Same(), Same())
+    loose = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
+    with torch.no_grad():
+        for layer in loose[1:]:
+            layer.weight.mul_(20)
+    x = torch.randn(4096, 4)
+    assert value_of("az-trainability", network, [x]) > -0.01 > value_of("az-trainability", loose, [x])
+
+
+def test_regions_are_counted_between_two_samples():
+    network = nn.Sequential(nn.Linear(1, 3), nn.ReLU(), nn.Linear(3, 1))
+    with torch.no_grad():
+        network[0].weight.fill_(1.0)
+        network[0].bias.copy_(torch.tensor([-0.25, -0.5, 5.0]))
+    # Of three units two change between 0 and 1.
+    assert value_of("linear-regions", network, [torch.tensor([[0.0], [1.0]])]) == 2
+
+
+def test_what_a_proxy_cannot_look_at_is_refused_by_name():
+    networks = make_networks()
+    for name, network, what in [
+        ("synflow", "attention", "MultiheadAttention"),
+        ("synflow", "recurrent", "LSTM"),
+        ("meco", "perceptron", "no convolutions"),
+        ("naswot", "recurrent", "no activation modules"),
+        ("az-expressivity", "recurrent", "no list of at least two blocks"),
+    ]:
+        with pytest.raises(UnsupportedNetworkError, match=f"{name} cannot score .*{what}"):
+            score(*networks[network], load(name))
+    with pytest.raises(UnsupportedNetworkError, match="jacov cannot score Embedding: its inputs are whole numbers"):
+        score(nn.Embedding(4, 2), [torch.arange(4)], load("jacov"))
+    with pytest.raises(InputError, match="unknown proxy 'jacv'; did you mean 'jacov'"):
+        load("jacv")
+
+
+def test_scores_that_are_not_finite_are_dead(perceptron):
+    network, (x,) = perceptron
+    with torch.no_grad():
+        network[0].weight.fill_(math.nan)
+    assert set(score(network, (x,), load("macs", "naswot")).values()) == {DEAD}
+
+
+def test_the_aggregate_puts_the_dead_last_and_punishes_one_bad_rank():
+    columns = {"jacov": [3.0, 2.0, 1.0, DEAD, 4.0], "macs": [3.0, 2.0, 4.0, 5.0, 1.0]}
+    found = aggregate(columns, ("jacov", "macs"))
+    assert found[3] == -math.inf and found.argmax() == 0
+    assert found[0] == pytest.approx(math.log(4 / 5) + math.log(3 / 5))
+    assert set(INGREDIENTS) <= set(NAMES)

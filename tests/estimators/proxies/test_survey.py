@@ -1,0 +1,138 @@
+"""Scores of a space: the same by any number of workers, killed or not; isomorphs once; what a task feeds."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+import torch
+
+import sartor
+from sartor.cli import main
+from sartor.errors import InputError
+from sartor.estimators.proxies.survey import Subject, survey, task_inputs
+from sartor.space import Architecture
+
+CELLS = Subject("space", "nasbench201", {"channels": 1, "classes": 4, "width": 4, "cells_per_stage": 1}, size=8)
+
+
+def scored(tmp_path, name="scores.parquet", **options):
+    given = {"proxies": ["jacov", "macs"], "num": 24, "batch_size": 8, **options}
+    return survey(CELLS, given.pop("proxies"), out=tmp_path / name, **given)
+
+
+def test_any_number_of_workers_gives_the_same_file(tmp_path):
+    one, two = scored(tmp_path), scored(tmp_path, "two.parquet", workers=2)
+    assert one == two and len(set(one["architecture"])) == 24
+    kept = pyarrow.parquet.read_table(tmp_path / "scores.parquet").to_pydict()
+    assert kept == one and not list(tmp_path.glob("*.journal"))
+    space, _ = CELLS.open()
+    assert all(Architecture.from_json(text) in space for text in kept["architecture"])
+
+
+def test_another_seed_draws_others(tmp_path):
+    assert set(scored(tmp_path)["architecture"]) != set(scored(tmp_path, seed=1)["architecture"])
+
+
+def test_a_cell_without_a_path_is_last_and_isomorphs_share_scores(tmp_path):
+    columns = scored(tmp_path, num=400, proxies=["macs"])
+    space, _ = CELLS.open()
+    by_graph = {}
+    for text, value in zip(columns["architecture"], columns["macs"], strict=True):
+        by_graph.setdefault(space.graph(Architecture.from_json(text)), set()).add(value)
+    assert all(len(values) == 1 for values in by_graph.values())
+    dead = [values for graph, values in by_graph.items() if not graph.edges]
+    assert dead == [{-np.inf}]
+
+
+def test_a_survey_goes_on_where_it_was_killed(tmp_path):
+    whole = scored(tmp_path)
+    code = (
+        "from tests.estimators.proxies.test_survey import *; from pathlib import Path\n"
+        f"folder = Path({str(tmp_path)!r})\n"
+        "scored(folder, 'killed.parquet', workers=2, progress=lambda done, total: print(done, flush=True))"
+    )
+    journal = tmp_path / "killed.parquet.journal"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        os.kill(process.pid, signal.SIGKILL)
+    done = len(journal.read_text().splitlines()) - 1
+    assert done > 0 and not (tmp_path / "killed.parquet").exists()
+    # Workers are gone with their parent.
+    for _ in range(50):
+        if not subprocess.run(["pgrep", "-g", str(process.pid)], capture_output=True, check=False).stdout:
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("a worker outlived its parent")
+    with journal.open("a") as file:
+        file.write('["cut off by the ki')
+    seen = []
+    assert scored(tmp_path, "killed.parquet", progress=lambda *at: seen.append(at)) == whole
+    assert not journal.exists() and seen[-1] == (24, 24)
+
+
+def test_a_journal_of_another_survey_is_refused(tmp_path):
+    (tmp_path / "scores.parquet.journal").write_text(json.dumps({"seed": 5}) + "\n")
+    with pytest.raises(InputError, match="another .*seed.*delete it"):
+        scored(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"proxies": []}, "expected the names of proxies"),
+        ({"proxies": ["jacov", "jacov"]}, "each once"),
+        ({"proxies": ["jacv"]}, "did you mean 'jacov'"),
+        ({"num": 0}, "at least one architecture"),
+        ({"batch_size": 1}, "jacov needs a batch of at least 2"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_anything_is_written(tmp_path, options, message):
+    with pytest.raises(InputError, match=message):
+        scored(tmp_path, **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_task_is_scored_on_what_its_loss_feeds_the_network(tmp_path):
+    task = sartor.load_task("images")
+    network = task.build(task.space(), task.baseline())
+    (x,) = task_inputs(task, network, task.baseline(), 16, 0)
+    assert x.shape == (16, 1, 8, 8) and abs(float(x.mean())) < 0.3 and 0.7 < float(x.std()) < 1.3
+    again = task_inputs(task, network, task.baseline(), 16, 0)
+    assert torch.equal(x, again[0])
+    columns = survey(Subject("task", "images"), ["macs", "jacov"], num=4, out=tmp_path / "s.parquet", batch_size=8)
+    assert np.isfinite(columns["jacov"]).all() and min(columns["macs"]) > 0
+
+
+def run(*arguments):
+    """Returns the exit code of a command."""
+    with pytest.raises(SystemExit) as stop:
+        main(list(arguments))
+    return stop.value.code
+
+
+def test_the_command_scores_lists_and_refuses(tmp_path, capsys):
+    out = tmp_path / "own" / "scores.parquet"
+    common = ["--n", "3", "--size", "8", "--channels", "1", "--classes", "3", "--batch-size", "4", "--out", str(out)]
+    assert run("score", "mbconv", *common) == 0
+    said = capsys.readouterr().out
+    assert "aggregate" in said and f"3 architectures in {out}" in said.replace("\n", "")
+    assert set(pyarrow.parquet.read_table(out).column_names) >= {"architecture", "macs", "aggregate"}
+    assert run("score") == 0
+    assert "jacov" in capsys.readouterr().out
+    for arguments, message in [
+        (["score", "nasbench2O1"], "did you mean 'nasbench201'"),
+        (["score", "mbconv", "--n", "none"], "--n is a number"),
+        (["score", "mbconv", "--data", "x"], "--data is of a task"),
+        (["score", "mbconv", "--table", str(tmp_path)], "no table of mbconv"),
+    ]:
+        assert run(*arguments) == 2 and message in capsys.readouterr().err
