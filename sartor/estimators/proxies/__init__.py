@@ -9,11 +9,12 @@ gradients. Higher is better for each. Networks may be anything that maps one ten
 cannot say anything about (no activation functions, no convolution) is refused by name, and a network whose output does
 not depend on its input or whose score is not finite gets minus infinity: it is ranked last, never by a number.
 
-`sartor.estimators.proxies.aggregate` makes one rank of several; `sartor.estimators.proxies.survey` scores a space.
+`Scored` puts a proxy in place of training, `aggregate` makes one rank of several, `survey` scores a space.
 """
 
 from __future__ import annotations
 
+from sartor.estimators.proxies._estimator import Scored
 from sartor.estimators.proxies._proxy import DEAD, Need, Proxy, load, score
 
-__all__ = ["DEAD", "Need", "Proxy", "load", "score"]
+__all__ = ["DEAD", "Need", "Proxy", "Scored", "load", "score"]

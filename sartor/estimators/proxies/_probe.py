@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.modules.dropout import _DropoutNd
 from torch.utils.hooks import RemovableHandle
 
 from sartor.estimators.proxies._proxy import Need
@@ -28,8 +29,8 @@ _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 class Probe:
     """What proxies read; a context manager that leaves the network as it was.
 
-    The shared forward pass is in training mode: normalisation by the batch. Loss: cross-entropy with drawn classes of a
-    two-dimensional output, else the squared distance from drawn values, so that no labels are needed.
+    The shared forward pass is in training mode without dropout: normalisation by the batch. Loss: cross-entropy with
+    drawn classes of a two-dimensional output, else the squared distance from drawn values: no labels are needed.
 
     Args:
         network: At initialisation.
@@ -42,7 +43,7 @@ class Probe:
             off in both, ``[n, n]``, and units in all.
         codes: For each unit of each activation a number that is equal for equal patterns over the samples, ``[units]``.
         features: Outputs of convolutions, ``[n, channels, ...]`` each.
-        pooled: Of each block its output, ``[n, channels, ...]``.
+        passed: Of each block its input and its output, ``[n, channels, ...]``.
         gradients: Of the loss, of the parameters that have some, as ``(parameter, gradient)``.
         halves: Of the losses of either half of the batch, ``(parameter, first, second)``.
         saliency: Of each weighted layer, output times its gradient, ``[n, channels, ...]``.
@@ -85,7 +86,7 @@ class Probe:
     @cached_property
     def output(self) -> Tensor:
         """What the network says, with its graph; hooks fill the rest."""
-        self.network.train()
+        self._train()
         self._hook()
         first = self.inputs[0]
         if first.is_floating_point():
@@ -106,6 +107,13 @@ class Probe:
             if not torch.isfinite(flat).all():
                 return False
             return self.num_samples == 1 or bool((flat - flat[:1]).abs().max() > 1e-9 * (1 + flat.abs().max()))
+
+    def _train(self) -> None:
+        """Training mode, but nothing is dropped: it is the network that is looked at."""
+        self.network.train()
+        for module in self.network.modules():
+            if isinstance(module, _DropoutNd):
+                module.eval()
 
     def _hook(self) -> None:
         wants = self.needs
@@ -314,7 +322,10 @@ class Probe:
         return last[-1], deviations
 
     def _passes(self, see: Any, kinds: tuple[type, ...], inputs: Sequence[Tensor], *, training: bool) -> None:
-        self.network.train(training)
+        if training:
+            self._train()
+        else:
+            self.network.eval()
         handles = [module.register_forward_hook(see) for module in self.network.modules() if isinstance(module, kinds)]
         try:
             with torch.no_grad():

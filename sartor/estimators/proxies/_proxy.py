@@ -65,13 +65,17 @@ def score(
         InputError: Fewer samples than a proxy needs.
         UnsupportedNetworkError: A proxy has nothing to look at in this network.
     """
+    import torch
+
     from sartor.estimators.proxies._probe import Probe
 
     for proxy in proxies:
         if len(inputs[0]) < proxy.least:
             raise InputError(f"{proxy.name} needs a batch of at least {proxy.least} samples, got {len(inputs[0])}")
-    probe = Probe(network, inputs, frozenset(need for proxy in proxies for need in proxy.needs), seed=seed)
-    with probe:
+    needs = frozenset(need for proxy in proxies for need in proxy.needs)
+    cuda = sorted({each.device.index for each in inputs if each.device.type == "cuda"})
+    with torch.random.fork_rng(devices=cuda), Probe(network, inputs, needs, seed=seed) as probe:
+        torch.manual_seed(seed)
         if not probe.is_alive:
             return {proxy.name: DEAD for proxy in proxies}
         found = {}

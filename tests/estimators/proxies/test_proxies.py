@@ -200,6 +200,13 @@ def test_what_a_proxy_cannot_look_at_is_refused_by_name():
         load("jacv")
 
 
+def test_dropout_changes_no_score(perceptron):
+    network, (x,) = perceptron
+    dropping = nn.Sequential(*network[:2], nn.Dropout(0.5), *network[2:])
+    assert score(dropping, (x,), load("naswot", "snip")) == score(network, (x,), load("naswot", "snip"))
+    assert dropping[2].training
+
+
 def test_scores_that_are_not_finite_are_dead(perceptron):
     network, (x,) = perceptron
     with torch.no_grad():

@@ -16,9 +16,12 @@ import torch
 
 import sartor
 from sartor.cli import main
+from sartor.contracts import Candidate
 from sartor.errors import InputError
+from sartor.estimators.proxies import Scored
 from sartor.estimators.proxies.survey import Subject, survey, task_inputs
 from sartor.space import Architecture
+from sartor.testing.estimators import check_estimator
 
 CELLS = Subject("space", "nasbench201", {"channels": 1, "classes": 4, "width": 4, "cells_per_stage": 1}, size=8)
 
@@ -111,6 +114,11 @@ def test_a_task_is_scored_on_what_its_loss_feeds_the_network(tmp_path):
     assert torch.equal(x, again[0])
     columns = survey(Subject("task", "images"), ["macs", "jacov"], num=4, out=tmp_path / "s.parquet", batch_size=8)
     assert np.isfinite(columns["jacov"]).all() and min(columns["macs"]) > 0
+
+
+def test_a_search_can_run_on_a_score():
+    task = sartor.load_task("images")
+    check_estimator(lambda: Scored("naswot", batch_size=16), lambda: Candidate(task, task.space(), task.baseline(), 3))
 
 
 def run(*arguments):

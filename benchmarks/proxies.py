@@ -1,0 +1,204 @@
+"""Training-free scores against published trainings: rank correlation, between seeds, and architectures a second.
+
+    python benchmarks/proxies.py --table DIR --images DIR            # about 40 minutes on 2 cores
+    python benchmarks/proxies.py --table DIR --images DIR --quick    # within a minute: fewer cells of one space
+    python benchmarks/proxies.py --table DIR --images DIR --all      # every cell of NAS-Bench-201 by the aggregate
+
+``--images`` has CIFAR-10 (see the data's README); its first test images are the inputs, without labels. What the
+aggregate is made of was chosen on NAS-Bench-201/CIFAR-10; CIFAR-100, ImageNet16-120, NAS-Bench-101 and TransNAS are
+held out (the first two share the cells, not the trainings). Every cell of the sample counts, dead ones too.
+
+Speed: all proxies of a network in shared passes, against each alone, network by network: built anew, its own forward
+and backward pass, as the papers describe them.
+
+Results: see ``RESULTS``, negative ones included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import io
+import json
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import torch
+from scipy.stats import kendalltau, rankdata
+
+from sartor._environment import environment
+from sartor._parent import die_with
+from sartor.errors import SartorError
+from sartor.estimators.proxies import load as proxies_of
+from sartor.estimators.proxies import score
+from sartor.estimators.proxies.aggregate import INGREDIENTS, aggregate
+from sartor.estimators.tables.lookup import load
+from sartor.registry import find, specs
+from sartor.space import Space
+
+RESULTS = """
+"""
+
+SPACES: Mapping[str, tuple[str, Mapping[str, int], int, int]] = {
+    "nasbench201": ("nasbench201", {"cells_per_stage": 1}, 500, 64),
+    "nasbench101": ("nasbench101", {"width": 16, "cells_per_stack": 1}, 200, 64),
+    "transnasbench101_micro": ("nasbench201", {"cells_per_stage": 1}, 300, 64),
+}
+"""Table -> space that builds its cells, options, cells sampled, images in a batch.
+
+Networks are the benchmark's with one cell a stage: what is ranked is the cell.
+"""
+TRUTHS: Sequence[tuple[str, str]] = (
+    *(("nasbench201", name) for name in ("cifar10", "cifar100", "imagenet16-120")),
+    ("nasbench101", "cifar10"),
+    *(
+        ("transnasbench101_micro", name)
+        for name in ("class_object", "class_scene", "jigsaw", "autoencoder", "normal", "room_layout", "segmentsemantic")
+    ),
+)
+SLOW = ("grasp",)
+"""Left out: differentiates twice, which takes as long as all others."""
+NAMES = tuple(name for name in specs("proxies") if name not in SLOW)
+
+
+@cache
+def space_of(table: str) -> Space:
+    name, options, _, _ = SPACES[table]
+    made: Space = find("spaces", name).load()(3, 10, **options)
+    return made
+
+
+@cache
+def images(folder: str, num: int) -> torch.Tensor:
+    """Returns the first test images of CIFAR-10, ``[num, 3, 32, 32]``, of about mean 0 and deviation 1."""
+    from PIL import Image
+
+    file = np.load(Path(folder) / "cifar10_test.npz", allow_pickle=False)
+    header, scans, offsets = file["header"].tobytes(), file["scans"], file["offsets"]
+    decoded = [
+        np.asarray(Image.open(io.BytesIO(header + scans[offsets[i] : offsets[i + 1]].tobytes())).convert("RGB"))
+        for i in range(num)
+    ]
+    pixels = torch.from_numpy(np.stack(decoded)).permute(0, 3, 1, 2).float() / 255
+    return (pixels - 0.48) / 0.245
+
+
+@cache
+def table_of(folder: str, name: str, dataset: str | None) -> Any:
+    return load(folder, name, None if name == "nasbench101" else dataset)
+
+
+def scored(
+    tables: str, pictures: str, name: str, rows: Sequence[int], names: Sequence[str], seed: int
+) -> list[dict[str, float]]:
+    """Returns the scores of some rows of a table."""
+    torch.set_num_threads(1)
+    table = table_of(tables, name, None)
+    space, inputs, found = space_of(name), [images(pictures, SPACES[name][3])], []
+    for row in rows:
+        architecture = table.space.of_codes(table.codes[row : row + 1])[0]
+        torch.manual_seed(seed)
+        found.append(dict(score(space.build(architecture), inputs, proxies_of(*names), seed=seed)))
+    return found
+
+
+def speeds(tables: str, pictures: str, names: Sequence[str], num: int) -> tuple[float, float]:
+    """Returns architectures a CPU-second: all proxies together, and each alone."""
+    table, space = table_of(tables, "nasbench201", None), space_of("nasbench201")
+    inputs = [images(pictures, SPACES["nasbench201"][3])]
+    rows = np.random.default_rng(3).permutation(len(table))[:num]
+    cells = [table.space.of_codes(table.codes[row : row + 1])[0] for row in rows]
+    spent = []
+    for groups in ([tuple(names)], [(name,) for name in names]):
+        began = time.process_time()
+        for cell in cells:
+            for group in groups:
+                score(space.build(cell), inputs, proxies_of(*group))
+        spent.append(num / (time.process_time() - began))
+    return spent[0], spent[1]
+
+
+def tau(column: Any, values: Any) -> float:
+    """Returns Kendall's tau-b; the dead share the last rank."""
+    return float(kendalltau(rankdata(np.asarray(column, float)), values).statistic)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--table", default="../shared/data/nas", metavar="DIR", help="folder of the published tables")
+    parser.add_argument("--images", default="../shared/data/images", metavar="DIR", help="folder of CIFAR-10")
+    parser.add_argument("--quick", action="store_true", help="500 cells of NAS-Bench-201 by the aggregate alone")
+    parser.add_argument("--all", action="store_true", help="every cell of NAS-Bench-201 by the aggregate alone")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    arguments = parser.parse_args()
+    aggregate_only = arguments.quick or arguments.all
+    names = INGREDIENTS if aggregate_only else NAMES
+    spaces = ("nasbench201",) if aggregate_only else tuple(SPACES)
+    for name, value in environment().items():
+        print(f"{name}: {value}")
+    figures: dict[str, Any] = {}
+    columns: dict[tuple[str, int], dict[str, np.ndarray]] = {}
+    samples: dict[str, np.ndarray] = {}
+    with concurrent.futures.ProcessPoolExecutor(
+        arguments.jobs, multiprocessing.get_context("spawn"), die_with, (os.getpid(),)
+    ) as pool:
+        for space in spaces:
+            table = table_of(arguments.table, space, None)
+            num = len(table) if arguments.all else SPACES[space][2]
+            samples[space] = np.random.default_rng(1).permutation(len(table))[:num]
+            parts = np.array_split(samples[space], max(1, num // 10))
+            for seed in (0,) if arguments.all or space != "nasbench201" else (0, 1):
+                began = time.time()
+                own = names if seed == 0 else INGREDIENTS
+                jobs = [
+                    pool.submit(scored, arguments.table, arguments.images, space, part.tolist(), own, seed)
+                    for part in parts
+                ]
+                found = [each for job in jobs for each in job.result()]
+                columns[space, seed] = {name: np.array([each[name] for each in found]) for name in own}
+                columns[space, seed]["aggregate"] = aggregate(columns[space, seed])
+                print(f"{space}: {num:,} cells, seed {seed}, {time.time() - began:.0f} s", flush=True)
+    truths = [(space, dataset) for space, dataset in TRUTHS if space in spaces]
+    shown = ["aggregate", *names]
+    print(f"\n{'Kendall tau':28s}" + "".join(f"{name[:9]:>10s}" for name in shown))
+    found_taus: dict[tuple[str, str], dict[str, float]] = {}
+    for space, dataset in truths:
+        table = table_of(arguments.table, space, dataset)
+        values = table.observed()[samples[space]] * (1 if table.direction == "max" else -1)
+        found_taus[space, dataset] = {name: tau(columns[space, 0][name], values) for name in shown}
+        print(
+            f"{space[:8]} {dataset:19s}" + "".join(f"{found_taus[space, dataset][name]:10.3f}" for name in shown),
+            flush=True,
+        )
+    for dataset, short in (("cifar10", "c10"), ("cifar100", "c100"), ("imagenet16-120", "in16")):
+        figures[f"tau_nasbench201_{short}"] = round(found_taus["nasbench201", dataset]["aggregate"], 4)
+    if ("nasbench201", 1) in columns:
+        first, second = columns["nasbench201", 0]["aggregate"], columns["nasbench201", 1]["aggregate"]
+        figures["tau_between_seeds"] = round(tau(first, rankdata(second)), 4)
+    if not aggregate_only:
+        figures["tau_nasbench101"] = round(found_taus["nasbench101", "cifar10"]["aggregate"], 4)
+        micro = [taus["aggregate"] for (space, _), taus in found_taus.items() if space == "transnasbench101_micro"]
+        figures["tau_transnas_micro_mean"] = round(float(np.mean(micro)), 4)
+    together, alone = speeds(arguments.table, arguments.images, names, 10 if aggregate_only else 30)
+    figures["architectures_per_second"] = round(together, 3)
+    figures["peer_architectures_per_second"] = round(alone, 3)
+    print(f"{len(names)} proxies: {together:.2f} architectures a CPU-second together, {alone:.2f} each alone")
+    print(json.dumps(figures))
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except SartorError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
