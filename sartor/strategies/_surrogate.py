@@ -116,7 +116,9 @@ class _Kernel:
     def parts(self, first: Groups, second: Groups) -> list[Array]:
         """Returns the linear kernel and the scaled squared distances, ``[n, m]`` each."""
         linear = (first[0] - self.centre) @ (second[0] - self.centre).T / self.scale
-        apart = [_squared(a, b) / median for a, b, median in zip(first, second, self.medians, strict=True)]
+        apart = [_squared(a, b) for a, b in zip(first, second, strict=True)]
+        for each, median in zip(apart, self.medians, strict=True):
+            each /= median
         return [linear, *apart]
 
     def _shares(self, parameters: Array) -> tuple[Array, Array]:
@@ -127,8 +129,13 @@ class _Kernel:
     def mixed(self, parts: Sequence[Array], parameters: Array) -> Array:
         weights, lengths = self._shares(parameters)
         mixed: Array = weights[0] * parts[0]
+        # In place: thousands of candidates by hundreds of results are moved about, not computed.
+        kernel = np.empty_like(mixed)
         for weight, length, apart in zip(weights[1:], lengths, parts[1:], strict=True):
-            mixed += weight * np.exp(apart * (-0.5 / length))
+            np.multiply(apart, -0.5 / length, out=kernel)
+            np.exp(kernel, out=kernel)
+            kernel *= weight
+            mixed += kernel
         return mixed
 
     def diagonal(self, groups: Groups, parameters: Array) -> Array:
@@ -139,9 +146,10 @@ class _Kernel:
 
 def _squared(first: npt.NDArray[np.floating], second: npt.NDArray[np.floating]) -> Array:
     """Returns squared distances, ``[n, m]``."""
-    norms = (first**2).sum(1)[:, None] + (second**2).sum(1)
-    squared: Array = np.maximum(norms - 2 * first @ second.T, 0.0)
-    return squared
+    squared: Array = first @ (-2.0 * second.T)
+    squared += np.einsum("ij,ij->i", first, first)[:, None]
+    squared += np.einsum("ij,ij->i", second, second)
+    return np.maximum(squared, 0.0, out=squared)
 
 
 def _noisy(kernel: _Kernel, parts: Sequence[Array], parameters: Array) -> Array:

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-INGREDIENTS = ("jacov", "macs")
-"""Of Sartor's own aggregate: how differently samples are treated, and how much is computed."""
+INGREDIENTS = ("jacov", "logsynflow", "macs")
+"""Of Sartor's own aggregate: how differently samples are treated, how much flows through, how much is computed."""
 
 
 def aggregate(
