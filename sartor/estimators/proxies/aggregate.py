@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-INGREDIENTS = ("jacov", "logsynflow", "macs")
-"""Of Sartor's own aggregate: how differently samples are treated, how much flows through, how much is computed."""
+INGREDIENTS = ("az-expressivity", "jacov", "logsynflow", "macs")
+"""Of Sartor's own: how rich features are, how differently samples are treated, how much flows, how much is done."""
 
 
 def aggregate(
