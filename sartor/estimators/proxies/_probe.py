@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from types import TracebackType
 from typing import Any
@@ -56,7 +57,6 @@ class Probe:
         self._seed = seed
         self._handles: list[RemovableHandle] = []
         self._was_training = {module: module.training for module in network.modules()}
-        self._buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
         self._agreement: Tensor | None = None
         self._num_units = 0
         self._codes: list[Tensor] = []
@@ -73,9 +73,6 @@ class Probe:
         self._unhook()
         for module, training in self._was_training.items():
             module.training = training
-        with torch.no_grad():
-            for buffer, kept in self._buffers:
-                buffer.copy_(kept)
 
     def generator(self, what: str) -> torch.Generator:
         """Returns random numbers for one purpose: the same whatever else is computed."""
@@ -86,7 +83,6 @@ class Probe:
     @cached_property
     def output(self) -> Tensor:
         """What the network says, with its graph; hooks fill the rest."""
-        self._train()
         self._hook()
         first = self.inputs[0]
         if first.is_floating_point():
@@ -94,7 +90,7 @@ class Probe:
         self._first = first
         grads = self.needs & {"gradients", "halves", "saliency", "jacobian", "blocks"}
         # The fused kernels of attention cannot be differentiated twice.
-        with torch.set_grad_enabled(bool(grads)), sdpa_kernel(SDPBackend.MATH):
+        with torch.set_grad_enabled(bool(grads)), sdpa_kernel(SDPBackend.MATH), self._training():
             found = _first(self.network(first, *self.inputs[1:]))
         self._unhook()
         return found
@@ -108,12 +104,21 @@ class Probe:
                 return False
             return self.num_samples == 1 or bool((flat - flat[:1]).abs().max() > 1e-9 * (1 + flat.abs().max()))
 
-    def _train(self) -> None:
-        """Training mode, but nothing is dropped: it is the network that is looked at."""
+    @contextmanager
+    def _training(self) -> Iterator[None]:
+        """Training mode, but nothing is dropped, and no running statistics are changed: the network is looked at."""
         self.network.train()
+        held = [(module._buffers, dict(module._buffers)) for module in self.network.modules()]
         for module in self.network.modules():
             if isinstance(module, _DropoutNd):
                 module.eval()
+        for buffers, own in held:
+            buffers.update({name: None if each is None else each.clone() for name, each in own.items()})
+        try:
+            yield
+        finally:
+            for buffers, own in held:
+                buffers.update(own)
 
     def _hook(self) -> None:
         wants = self.needs
@@ -151,7 +156,6 @@ class Probe:
 
     def _see_weighted(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
         if output.requires_grad:
-            output.retain_grad()
             self._weighted.append((module, output))
 
     def _see_block(self, module: nn.Module, inputs: Any, output: Any) -> None:
@@ -322,13 +326,10 @@ class Probe:
         return last[-1], deviations
 
     def _passes(self, see: Any, kinds: tuple[type, ...], inputs: Sequence[Tensor], *, training: bool) -> None:
-        if training:
-            self._train()
-        else:
-            self.network.eval()
+        self.network.eval()
         handles = [module.register_forward_hook(see) for module in self.network.modules() if isinstance(module, kinds)]
         try:
-            with torch.no_grad():
+            with torch.no_grad(), self._training() if training else nullcontext():
                 self.network(*inputs)
         finally:
             for handle in handles:

@@ -207,6 +207,18 @@ def test_dropout_changes_no_score(perceptron):
     assert dropping[2].training
 
 
+def test_passes_in_evaluation_see_the_statistics_of_an_untrained_network(convolutional):
+    network, (x,) = convolutional
+    shares = torch.linspace(0, 1, 32).reshape(-1, 1, 1, 1)
+    line = x[:1] * (1 - shares) + x[1:2] * shares
+    network.eval()
+    with torch.no_grad():
+        first = network[:3](line) > 0
+        second = network[:6](line) > 0
+    flips = sum(int((on[1:] != on[:-1]).sum()) for on in (first, second))
+    assert score(network, (x,), load("naswot", "linear-regions"))["linear-regions"] == flips
+
+
 def test_scores_that_are_not_finite_are_dead(perceptron):
     network, (x,) = perceptron
     with torch.no_grad():
