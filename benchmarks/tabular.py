@@ -424,10 +424,14 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=list(TABLES), help="of the tables")
     parser.add_argument("--methods", nargs="+", choices=(*METHODS, *PEERS, *MORE), default=None)
     parser.add_argument("--peers", metavar="PYTHON", help="interpreter of an environment that has NePS and Syne Tune")
+    parser.add_argument("--queries", type=int, help="of each run; by table: 100 or 150")
+    parser.add_argument("--protocol", choices=("clean", "noisy"), help="that alone")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at the same time (one a core)")
     parser.add_argument("--plot", type=Path, default=Path("tabular.png"))
     arguments = parser.parse_args()
     quick = arguments.quick
+    if quick:
+        arguments.queries = 50
     num_seeds = arguments.seeds or (2 if quick else 30)
     seeds = range(arguments.first_seed, arguments.first_seed + num_seeds)
     names = arguments.only or (list(QUICK) if quick else list(TABLES))
@@ -436,9 +440,10 @@ def main() -> int:
     if arguments.peers is None and set(methods) & set(PEERS):
         parser.error(f"{' and '.join(PEERS)} need --peers PYTHON: an environment that has them")
     jobs = [
-        (name, arguments.table, protocol, method, seed, 50 if quick else TABLES[name][3], arguments.peers)
+        (name, arguments.table, protocol, method, seed, arguments.queries or TABLES[name][3], arguments.peers)
         for name in names
         for protocol in (QUICK.get(name, ("clean",)) if quick else TABLES[name][2])
+        if arguments.protocol in (None, protocol)
         for method in methods
         for seed in seeds
     ]

@@ -18,7 +18,7 @@ import numpy as np
 from sartor._environment import environment
 from sartor._finish import export_trial, finish_trial
 from sartor._progress import FinalistsChosen, Note, PhaseStarted, SearchDone, SearchProgress
-from sartor._start import Start, closest_message, epochs_within, feasible_start
+from sartor._start import Start, closest_message, epochs_within, feasible_start, promising_start
 from sartor._steering import Heard
 from sartor._threads import one_thread
 from sartor.contracts import Strategy
@@ -74,6 +74,7 @@ def search(
     strategy: str | None = None,
     strategy_options: Mapping[str, Any] | None = None,
     transfer: Sequence[str | Path] = (),
+    promising: int = 0,
     halving: bool = True,
     objectives: Sequence[str] = (),
     epochs: float | None = None,
@@ -99,6 +100,7 @@ def search(
         strategy: Name of a search strategy; ``auto``, which is the default, chooses one by budget and space, says why.
         strategy_options: Keyword arguments of the strategy.
         transfer: Earlier searches to begin with and to learn from, as folders of results or ``FOLDER:RUN``.
+        promising: Architectures scored without training before the search, which begins with the best of them; 0: none.
         halving: Wraps the strategy in asynchronous successive halving over epochs: a ninth, a third and all of them
             (shorter rungs are left out where they would be under 40 steps).
         objectives: Costs to trade against the primary metric; by default the first limited one, else latency.
@@ -134,6 +136,8 @@ def search(
         raise InputError(f"expected at least 1 trial, got {trials}")
     if finalists < 1:
         raise InputError(f"expected at least 1 finalist, got {finalists}")
+    if promising < 0:
+        raise InputError(f"expected a number of promising architectures of at least 0, got {promising}")
     if workers is not None and workers < 0:
         raise InputError(f"expected a number of workers of at least 0, got {workers}")
     budget_s = None if budget is None else parse_duration_s(budget)
@@ -178,7 +182,7 @@ def search(
     )
     with one_thread():
         if not resume:
-            start, fidelities = _plan(job, budget_s, epochs)
+            start, fidelities = _plan(job, budget_s, epochs, promising)
             # Options that make no sense are said before anything is written.
             job.make(job.space, fidelities, job.seed, start.architectures)
             with Record(folder) as record:
@@ -360,7 +364,9 @@ def _strategy(job: _Job, record: Record, run: RunInfo, fidelities: tuple[Fidelit
     return Steered(job.space, job.goals, make, seed=job.seed, initial=start.architectures, heard=Heard(record, run))
 
 
-def _plan(job: _Job, budget_s: float | None, epochs: float | None) -> tuple[Start, tuple[Fidelity, ...]]:
+def _plan(
+    job: _Job, budget_s: float | None, epochs: float | None, promising: int
+) -> tuple[Start, tuple[Fidelity, ...]]:
     """Returns what a new search asks first and its fidelities; raises before anything is written."""
     devices = [find("devices", name).load()() for name in job.devices]
     start = feasible_start(job.task, job.space, job.goals, devices, job.seed)
@@ -375,6 +381,9 @@ def _plan(job: _Job, budget_s: float | None, epochs: float | None) -> tuple[Star
             text = f"a full training is {fitting:.3g} epochs instead of {length:g}, so that the search fits the budget"
             start = dataclasses.replace(start, notes=(*start.notes, text))
         length = fitting
+    if promising:
+        more = promising_start(job.task, job.space, job.goals, devices, job.seed, promising, start.architectures)
+        start = Start([*start.architectures, *more.architectures], (*start.notes, *more.notes))
     return start, _rungs(job, length)
 
 

@@ -31,6 +31,12 @@ FEWEST_TRAININGS = 6
 FEWEST_STEPS = 90
 """Steps of the shortest full training that is worth a search."""
 NUM_TIMED_STEPS = 12
+NUM_PROMISING = 5
+"""Architectures that training-free scores put at the beginning."""
+_DRAWS = 4
+"""So many times more architectures are drawn than are scored: some are beyond a limit."""
+_NUM_SCORED_ON = 32
+"""Examples in the batch that networks are scored on."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,71 @@ def feasible_start(task: Task, space: Space, goals: Goals, devices: Sequence[Dev
     if not kept:
         raise BudgetError(closest_message(goals, closest[2], closest[1], len(seen)))
     return Start([baseline, *kept], (f"the hand-designed baseline breaks a limit: {_text(goals, values)}",))
+
+
+def promising_start(
+    task: Task,
+    space: Space,
+    goals: Goals,
+    devices: Sequence[Device],
+    seed: int,
+    num: int,
+    taken: Sequence[Architecture],
+) -> Start:
+    """Returns the architectures that training-free scores call best of ``num`` drawn ones within the exact limits.
+
+    Of the best tenth `NUM_PROMISING` that differ most are taken, by `sartor.estimators.proxies.aggregate`; networks
+    that its scores have nothing to look at are scored by their multiply-accumulates alone. Nothing is trained.
+
+    Args:
+        task: Its loss feeds the networks.
+        space: Where architectures are drawn.
+        goals: Whose limits count, as far as they are known without running the network.
+        devices: Give costs.
+        seed: Of the draw and of the weights.
+        num: Architectures scored, at least 1.
+        taken: Not returned again.
+
+    Raises:
+        BudgetError: None that was drawn is within the exact limits.
+    """
+    from sartor.errors import UnsupportedNetworkError
+    from sartor.estimators.proxies import load, score
+    from sartor.estimators.proxies.aggregate import INGREDIENTS, aggregate
+    from sartor.estimators.proxies.survey import task_inputs
+    from sartor.strategies.warm_start import diverse
+
+    rng = np.random.default_rng([seed, 0x5C0])
+    counting = [device for device in devices if device.name == "counts"]
+    began, names = time.monotonic(), list(INGREDIENTS)
+    drawn: dict[Architecture, None] = {}
+    scores: list[Mapping[str, float]] = []
+    for architecture in space.sample_choices(rng, _DRAWS * num):
+        if len(drawn) == num:
+            break
+        candidate = Candidate(task, space, architecture, seed)
+        values = {name: figure.value for device in counting for name, figure in device.cost(candidate).items()}
+        if architecture in drawn or architecture in taken or goals.broken(values):
+            continue
+        inputs = task_inputs(task, candidate.network, architecture, _NUM_SCORED_ON, seed)
+        try:
+            found = score(candidate.network, inputs, load(*names), seed=seed)
+        except UnsupportedNetworkError:
+            names = ["macs"]
+            found = score(candidate.network, inputs, load(*names), seed=seed)
+        drawn[architecture] = None
+        scores.append(found)
+    if not drawn:
+        raise BudgetError(f"none of {_DRAWS * num} architectures drawn is within {', '.join(map(str, goals.limits))}")
+    ranks = aggregate({name: [each[name] for each in scores] for name in names}, names)
+    every = list(drawn)
+    ordered = [every[i] for i in np.argsort(-ranks, kind="stable").tolist()]
+    best = diverse(space, ordered, min(NUM_PROMISING, len(ordered)), len(ordered))
+    text = (
+        f"begun with the {len(best)} best of {len(ordered)} architectures by {', '.join(names)}, scored without"
+        f" training in {format_duration(time.monotonic() - began)}"
+    )
+    return Start(best, (text,))
 
 
 def _text(goals: Goals, values: Mapping[str, float]) -> str:

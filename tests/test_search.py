@@ -245,6 +245,24 @@ def test_five_lines_of_python_give_a_front_and_tell_what_happens(tmp_path):
     assert {SearchProgress, FinalistsChosen, SearchDone} <= kinds
 
 
+def test_a_search_can_begin_with_what_training_free_scores_call_best(tmp_path):
+    notes = []
+    options = {"limits": ["params=40k"], "objectives": ["params"], "epochs": 0.5, "finalists": 1, "workers": 0}
+    front = sartor.search(
+        "images", trials=3, promising=6, out=tmp_path, on_event=lambda event: notes.append(str(event)), **options
+    )
+    assert any("of 6 architectures by az-expressivity, jacov, logsynflow, macs" in note for note in notes)
+    with sartor.Record(tmp_path, read_only=True) as record:
+        run = next(run for run in record.runs() if run.kind == "search")
+        begun = [trial.architecture for trial in record.trials(run.id)]
+        assert [dict(each) for each in begun] == run.config["initial"][:3] and len(run.config["initial"]) > 3
+        assert all(trial.values["params"] <= 40_000 for trial in record.trials(run.id))
+    assert len(front)
+    with pytest.raises(sartor.SartorError, match="promising"):
+        sartor.search("images", trials=3, promising=-1, out=tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
 def trial(number, architecture, accuracy, params, epochs=1.0, state="complete"):
     return Trial(
         number,

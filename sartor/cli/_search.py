@@ -32,6 +32,7 @@ def _command(spec: TaskSpec, options_type: type[Any]) -> Callable[..., None]:
         trials: Annotated[int | None, Parameter(name=["--trials", "-n"], group=kept)] = None,
         strategy: Annotated[str | None, Parameter(name=["--strategy", "-s"], group=kept)] = None,
         transfer: Annotated[list[str] | None, Parameter(group=kept, negative=())] = None,
+        promising: Annotated[int, Parameter(group=kept)] = 0,
         halving: Annotated[bool, Parameter(group=kept)] = True,
         epochs: Annotated[float | None, Parameter(group=kept)] = None,
         finalists: Annotated[int, Parameter(group=kept)] = 5,
@@ -62,6 +63,9 @@ def _command(spec: TaskSpec, options_type: type[Any]) -> Callable[..., None]:
         transfer
             An earlier search of the same space to begin with and to learn from, on other data or under other limits:
             its folder of results, or FOLDER:RUN; repeat for several.
+        promising
+            Score so many architectures without training any, within the limits that are counted, and begin with the
+            best of them.
         halving
             Successive halving: most architectures get a ninth of the epochs, the best third of each rung three times
             as many.
@@ -98,6 +102,7 @@ def _command(spec: TaskSpec, options_type: type[Any]) -> Callable[..., None]:
                     trials=trials,
                     strategy=strategy,
                     transfer=transfer or (),
+                    promising=promising,
                     halving=halving,
                     epochs=epochs,
                     finalists=finalists,
