@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.dropout import _DropoutNd
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.hooks import RemovableHandle
 
 from sartor.estimators.proxies._proxy import Need
@@ -43,11 +45,11 @@ class Probe:
         patterns: Agreement of activation patterns: for each pair of samples the number of units that are on in both or
             off in both, ``[n, n]``, and units in all.
         codes: For each unit of each activation a number that is equal for equal patterns over the samples, ``[units]``.
-        features: Outputs of convolutions, ``[n, channels, ...]`` each.
+        features: Outputs of convolutions for the first sample, ``[channels, ...]`` each.
         passed: Of each block its input and its output, ``[n, channels, ...]``.
         gradients: Of the loss, of the parameters that have some, as ``(parameter, gradient)``.
         halves: Of the losses of either half of the batch, ``(parameter, first, second)``.
-        saliency: Of each weighted layer, output times its gradient, ``[n, channels, ...]``.
+        saliency: Each weighted layer, and its output times the gradient of that.
         jacobian: Gradient of the summed output by the first input, ``[n, ...]``.
     """
 
@@ -62,6 +64,7 @@ class Probe:
         self._codes: list[Tensor] = []
         self._features: list[Tensor] = []
         self._weighted: list[tuple[nn.Module, Tensor]] = []
+        self._entered: dict[nn.Module, Any] = {}
         self._passed: list[tuple[Tensor, Tensor]] = []
 
     def __enter__(self) -> Probe:
@@ -97,12 +100,11 @@ class Probe:
 
     @cached_property
     def is_alive(self) -> bool:
-        """Whether the output is finite and differs between samples (or is of one sample)."""
-        with torch.no_grad():
-            flat = self.output.detach().reshape(self.num_samples, -1)
-            if not torch.isfinite(flat).all():
-                return False
-            return self.num_samples == 1 or bool((flat - flat[:1]).abs().max() > 1e-9 * (1 + flat.abs().max()))
+        """Whether the output is finite and differs between samples."""
+        flat = self.output.detach().reshape(self.num_samples, -1)
+        if not torch.isfinite(flat).all():
+            return False
+        return bool((flat - flat[:1]).abs().max() > 1e-9 * (1 + flat.abs().max()))
 
     @contextmanager
     def _training(self) -> Iterator[None]:
@@ -131,6 +133,7 @@ class Probe:
                 self._handles.append(module.register_forward_hook(self._see_weighted))
         if "blocks" in wants:
             for block in self.blocks:
+                self._handles.append(block.register_forward_pre_hook(self._see_input))
                 self._handles.append(block.register_forward_hook(self._see_block))
 
     def _unhook(self) -> None:
@@ -152,16 +155,24 @@ class Probe:
         self._codes.append(keys.to(on.device).double() @ on.double())
 
     def _see_features(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
-        self._features.append(output.detach())
+        self._features.append(output[0].detach().clone())
 
-    def _see_weighted(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
-        if output.requires_grad:
-            self._weighted.append((module, output))
+    # What comes next gets a copy, and may change it in place (nn.ReLU(inplace=True)).
 
-    def _see_block(self, module: nn.Module, inputs: Any, output: Any) -> None:
-        before = inputs[0]
-        if isinstance(output, Tensor) and isinstance(before, Tensor):
-            self._passed.append((before, output))
+    def _see_weighted(self, module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        self._weighted.append((module, output))
+        return output.clone()
+
+    def _see_input(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        self._entered[module] = inputs[0]
+        return (inputs[0].clone(), *inputs[1:]) if isinstance(inputs[0], Tensor) else None
+
+    def _see_block(self, module: nn.Module, inputs: Any, output: Any) -> Any:
+        before = self._entered.pop(module)
+        if not (isinstance(output, Tensor) and isinstance(before, Tensor)):
+            return None
+        self._passed.append((before, output))
+        return output.clone()
 
     # --- what proxies read
 
@@ -236,14 +247,16 @@ class Probe:
     @cached_property
     def gradients(self) -> list[tuple[nn.Parameter, Tensor]]:
         if "halves" in self.needs:
-            return [(parameter, (a + b) / 2) for parameter, a, b in self.halves]
+            # The first half has one sample more where their number is odd.
+            share = math.ceil(self.num_samples / 2) / self.num_samples
+            return [(parameter, share * a + (1 - share) * b) for parameter, a, b in self.halves]
         return self._backward[0]
 
     @property
-    def saliency(self) -> list[Tensor]:
+    def saliency(self) -> list[tuple[nn.Module, Tensor]]:
         if not self._backward[1]:
             raise LookupError("it has no convolutions or linear layers")
-        return [each for _, each in self._backward[1]]
+        return self._backward[1]
 
     @cached_property
     def jacobian(self) -> Tensor:
@@ -274,7 +287,7 @@ class Probe:
         from torch.func import functional_call
 
         for module in self.network.modules():
-            if isinstance(module, nn.MultiheadAttention | nn.RNNBase):
+            if isinstance(module, nn.RNNBase):
                 raise LookupError(f"through {type(module).__name__} nothing flows along sums of products")
         self.network.eval()
         state = {
@@ -287,7 +300,8 @@ class Probe:
             torch.ones_like(each[:1], dtype=torch.float64) if each.is_floating_point() else each[:1]
             for each in self.inputs
         ]
-        found = _first(functional_call(self.network, {**state, **weights}, tuple(inputs)))
+        with sdpa_kernel(SDPBackend.MATH), _SumsOfProducts():  # type: ignore[no-untyped-call]
+            found = _first(functional_call(self.network, {**state, **weights}, tuple(inputs)))
         gradients = torch.autograd.grad(found.sum(), list(weights.values()), allow_unused=True)
         return [
             (weight.detach() * gradient).abs()
@@ -361,6 +375,15 @@ class Probe:
 
     def norms(self) -> list[nn.Module]:
         return [module for module in self.network.modules() if isinstance(module, _NORMS)]
+
+
+class _SumsOfProducts(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Refuses attention: its softmax shares out what flows, however large weights are."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if "softmax" in func.__name__:
+            raise LookupError("through a softmax (attention) nothing flows along sums of products")
+        return func(*args, **(kwargs or {}))
 
 
 def _first(output: Any) -> Tensor:

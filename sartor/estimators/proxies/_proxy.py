@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 Need = Literal["patterns", "features", "blocks", "gradients", "halves", "saliency", "jacobian", "own"]
 """What a proxy reads of the shared passes; ``own``: nothing of them."""
 
+LEAST = 2
+"""Samples in a batch: of one nobody can tell whether the output depends on it."""
 DEAD = -math.inf
 """Score of a network whose output does not depend on its input, or of which no finite number can be computed."""
 
@@ -30,13 +32,11 @@ class Proxy:
         name: As its file.
         needs: What of the probe it reads.
         function: Probe to score; a result that is not finite counts as dead.
-        least: Samples without which it means nothing.
     """
 
     name: str
     needs: frozenset[Need]
     function: Callable[[Probe], float]
-    least: int = 1
 
 
 def load(*names: str) -> list[Proxy]:
@@ -62,16 +62,16 @@ def score(
         seed: Of the targets and directions that some draw.
 
     Raises:
-        InputError: Fewer samples than a proxy needs.
+        InputError: Fewer than two samples.
         UnsupportedNetworkError: A proxy has nothing to look at in this network.
     """
     import torch
 
     from sartor.estimators.proxies._probe import Probe
 
-    for proxy in proxies:
-        if len(inputs[0]) < proxy.least:
-            raise InputError(f"{proxy.name} needs a batch of at least {proxy.least} samples, got {len(inputs[0])}")
+    if len(inputs[0]) < LEAST:
+        names = ", ".join(proxy.name for proxy in proxies)
+        raise InputError(f"{names}: expected a batch of at least {LEAST} samples, got {len(inputs[0])}")
     needs = frozenset(need for proxy in proxies for need in proxy.needs)
     cuda = sorted({each.device.index for each in inputs if each.device.type == "cuda"})
     with torch.random.fork_rng(devices=cuda), Probe(network, inputs, needs, seed=seed) as probe:

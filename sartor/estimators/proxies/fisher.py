@@ -21,10 +21,13 @@ SPEC = Spec(
 
 
 def _score(probe: Probe) -> float:
+    from torch import nn
+
     total = 0.0
-    for each in probe.saliency:
-        # Summed over positions: [n, channels] of a convolution; a linear layer has its features last.
-        channels = each.flatten(2).sum(2) if each.ndim > 3 else each.reshape(len(each), -1, each.shape[-1]).sum(1)
+    for module, each in probe.saliency:
+        # Summed over positions: a convolution has its channels first, a linear layer its features last.
+        is_linear = isinstance(module, nn.Linear)
+        channels = each.reshape(len(each), -1, each.shape[-1]).sum(1) if is_linear else each.flatten(2).sum(2)
         total += float((channels**2).mean(0).sum() / 2)
     return total
 

@@ -38,4 +38,4 @@ def _score(probe: Probe) -> float:
     return -float((torch.log(values.clamp(min=0) + _K) + 1 / (values.clamp(min=0) + _K)).sum())
 
 
-jacov = Proxy("jacov", frozenset({"jacobian"}), _score, 2)
+jacov = Proxy("jacov", frozenset({"jacobian"}), _score)

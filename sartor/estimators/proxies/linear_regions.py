@@ -37,4 +37,4 @@ def _score(probe: Probe) -> float:
     return float(sum((on[1:] != on[:-1]).sum() for on in probe.units_on(line, *others)))
 
 
-linear_regions = Proxy("linear-regions", frozenset({"own"}), _score, 2)
+linear_regions = Proxy("linear-regions", frozenset({"own"}), _score)

@@ -25,7 +25,7 @@ def _score(probe: Probe) -> float:
 
     total = 0.0
     for maps in probe.features:
-        rows = maps[0].flatten(1).double()
+        rows = maps.flatten(1).double()
         rows = rows - rows.mean(1, keepdim=True)
         rows = rows / rows.norm(dim=1, keepdim=True).clamp(min=1e-12)
         total += float(torch.linalg.eigvalsh(rows @ rows.T)[0])

@@ -30,4 +30,4 @@ def _score(probe: Probe) -> float:
     return float(logarithm) if sign > 0 else -math.inf
 
 
-naswot = Proxy("naswot", frozenset({"patterns"}), _score, 2)
+naswot = Proxy("naswot", frozenset({"patterns"}), _score)

@@ -37,4 +37,4 @@ def _score(probe: Probe) -> float:
     return -float(torch.log(values[-1] / values[0]))
 
 
-ntk = Proxy("ntk", frozenset({"own"}), _score, 2)
+ntk = Proxy("ntk", frozenset({"own"}), _score)

@@ -4,8 +4,9 @@
     subject = Subject("space", "nasbench201", {"channels": 3, "classes": 10}, size=32)
     scores = survey(subject, ["jacov", "macs"], num=1000, out="scores.parquet")
 
-Isomorphic architectures are scored once. What is finished is kept in a journal beside the result, ``<out>.journal``,
-and not computed again when the survey is started anew with the same arguments.
+What is finished is kept in a journal beside the result, ``<out>.journal``, and not computed again when the survey is
+started anew with the same arguments. Isomorphic cells are not taken together, as operations that lead nowhere are part
+of a network and of its costs: score ``space.modulo(...)`` for one of each class.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import numpy as np
 
 from sartor._parent import die_with
 from sartor.errors import InputError, MissingExtraError
-from sartor.estimators.proxies._proxy import load, score
+from sartor.estimators.proxies._proxy import LEAST, load, score
 from sartor.registry import find
 from sartor.space import Architecture, Space
 
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
 
     from sartor.task import Task
 
-_Part = Sequence[tuple[str, str]]
-"""Keys and architectures (JSON)."""
+_Part = Sequence[str]
+"""Architectures (JSON)."""
 _Work = Callable[[_Part], dict[str, dict[str, float]]]
 _NUM_DRAWS = 20
 _PER_CALL = 8
@@ -99,27 +100,29 @@ def survey(
     """
     if not proxies or len(set(proxies)) < len(proxies):
         raise InputError(f"expected the names of proxies, each once, got {list(proxies)}")
-    for proxy in load(*proxies):
-        if batch_size < proxy.least:
-            raise InputError(f"{proxy.name} needs a batch of at least {proxy.least} samples, got {batch_size}")
+    load(*proxies)
+    _parquet()
+    if batch_size < LEAST:
+        raise InputError(f"expected a batch of at least {LEAST} samples, got {batch_size}")
     if num is not None and num < 1:
         raise InputError(f"expected at least one architecture to score, got {num}")
     space, _ = subject.open()
     chosen = _chosen(space, num, np.random.default_rng([seed, 23]))
-    keys = [_key(space, architecture) for architecture in chosen]
-    first = dict(zip(reversed(keys), reversed(chosen), strict=True))
+    texts = [architecture.to_json() for architecture in chosen]
     journal = _Journal(Path(f"{out}.journal"), _identity(subject, space, proxies, batch_size, seed))
-    todo = [(key, first[key].to_json()) for key in dict.fromkeys(keys) if key not in journal.scores]
+    todo = [text for text in texts if text not in journal.scores]
     work = partial(_scored, subject, tuple(proxies), batch_size, seed)
     parts = [todo[i : i + _PER_CALL] for i in range(0, len(todo), _PER_CALL)]
+    done = len(texts) - len(todo)
     with journal:
         for found in _computed(work, parts, workers):
             journal.add(found)
             if progress is not None:
-                progress(sum(key in journal.scores for key in keys), len(keys))
-    columns: dict[str, list[Any]] = {"architecture": [architecture.to_json() for architecture in chosen]}
-    for proxy_name in proxies:
-        columns[proxy_name] = [journal.scores[key][proxy_name] for key in keys]
+                done += len(found)
+                progress(done, len(texts))
+    columns: dict[str, list[Any]] = {"architecture": texts}
+    for name in proxies:
+        columns[name] = [journal.scores[text][name] for text in texts]
     write(columns, out)
     journal.path.unlink(missing_ok=True)
     return columns
@@ -135,14 +138,6 @@ def _chosen(space: Space, num: int | None, rng: np.random.Generator) -> list[Arc
         if len(found) >= num:
             break
     return list(found)[:num]
-
-
-def _key(space: Space, architecture: Architecture) -> str:
-    if not space.is_wired:
-        return architecture.to_json()
-    from sartor.space.encodings._isomorphism import canonical_key
-
-    return canonical_key(space.graph(architecture).live())
 
 
 def _identity(subject: Subject, space: Space, proxies: Sequence[str], batch_size: int, seed: int) -> dict[str, Any]:
@@ -163,9 +158,11 @@ class _Journal:
         self.path, self._identity = path, json.loads(json.dumps(identity))
         self.scores: dict[str, dict[str, float]] = {}
         lines = path.read_text().splitlines() if path.exists() else []
-        if not lines:
+        try:
+            kept = json.loads(lines[0])
+        except (IndexError, json.JSONDecodeError):
+            # Killed before anything was finished.
             return
-        kept = json.loads(lines[0])
         if kept != self._identity:
             differs = [name for name in self._identity if kept.get(name) != self._identity[name]]
             raise InputError(
@@ -173,16 +170,18 @@ class _Journal:
             )
         for line in lines[1:]:
             try:
-                key, scores = json.loads(line)
+                text, scores = json.loads(line)
             except json.JSONDecodeError:
                 # Cut off by a kill: the last one is computed again.
                 break
-            self.scores[key] = {name: float(value) for name, value in scores.items()}
+            self.scores[text] = {name: float(value) for name, value in scores.items()}
 
     def __enter__(self) -> _Journal:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        lines = [json.dumps(self._identity), *(json.dumps([key, scores]) for key, scores in self.scores.items())]
-        self.path.write_text("\n".join(lines) + "\n")
+        lines = [json.dumps(self._identity), *(json.dumps([text, scores]) for text, scores in self.scores.items())]
+        part = self.path.with_name(self.path.name + ".part")
+        part.write_text("\n".join(lines) + "\n")
+        os.replace(part, self.path)
         self._file = self.path.open("a")
         return self
 
@@ -190,9 +189,9 @@ class _Journal:
         self._file.close()
 
     def add(self, found: Mapping[str, Mapping[str, float]]) -> None:
-        for key, scores in found.items():
-            self.scores[key] = dict(scores)
-            self._file.write(json.dumps([key, scores]) + "\n")
+        for text, scores in found.items():
+            self.scores[text] = dict(scores)
+            self._file.write(json.dumps([text, scores]) + "\n")
         self._file.flush()
 
 
@@ -225,12 +224,12 @@ def _opened(subject_text: str) -> tuple[Space, Task | None]:
 def _scored(
     subject: Subject, names: tuple[str, ...], batch_size: int, seed: int, part: _Part
 ) -> dict[str, dict[str, float]]:
-    """Returns key -> scores of some architectures."""
+    """Returns architecture (JSON) -> its scores."""
     import torch
 
     space, task = _opened(json.dumps(asdict(subject), sort_keys=True))
     proxies, found = load(*names), {}
-    for key, text in part:
+    for text in part:
         architecture = Architecture.from_json(text)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -239,7 +238,7 @@ def _scored(
             inputs = _noise(subject, batch_size, seed)
         else:
             inputs = task_inputs(task, network, architecture, batch_size, seed)
-        found[key] = dict(score(network, inputs, proxies, seed=seed))
+        found[text] = dict(score(network, inputs, proxies, seed=seed))
     return found
 
 
@@ -285,13 +284,19 @@ def task_inputs(
     raise InputError(f"the loss of {type(task).__name__} never calls the network: its inputs are not known")
 
 
-def write(columns: Mapping[str, Sequence[Any]], out: str | Path) -> None:
-    """Writes columns to a Parquet file, whole or not at all."""
+def _parquet() -> Any:
     try:
-        import pyarrow
         from pyarrow import parquet
     except ModuleNotFoundError as error:
         raise MissingExtraError("scores in Parquet", error.name or "pyarrow", "tables") from error
+    return parquet
+
+
+def write(columns: Mapping[str, Sequence[Any]], out: str | Path) -> None:
+    """Writes columns to a Parquet file, whole or not at all."""
+    parquet = _parquet()
+    import pyarrow
+
     path = Path(out)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")

@@ -35,4 +35,4 @@ def _score(probe: Probe) -> float:
     return total
 
 
-zico = Proxy("zico", frozenset({"halves"}), _score, 2)
+zico = Proxy("zico", frozenset({"halves"}), _score)

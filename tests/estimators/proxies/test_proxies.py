@@ -186,7 +186,7 @@ def test_regions_are_counted_between_two_samples():
 def test_what_a_proxy_cannot_look_at_is_refused_by_name():
     networks = make_networks()
     for name, network, what in [
-        ("synflow", "attention", "MultiheadAttention"),
+        ("synflow", "attention", "softmax"),
         ("synflow", "recurrent", "LSTM"),
         ("meco", "perceptron", "no convolutions"),
         ("naswot", "recurrent", "no activation modules"),
@@ -198,6 +198,29 @@ def test_what_a_proxy_cannot_look_at_is_refused_by_name():
         score(nn.Embedding(4, 2), [torch.arange(4)], load("jacov"))
     with pytest.raises(InputError, match="unknown proxy 'jacv'; did you mean 'jacov'"):
         load("jacv")
+
+
+def test_fisher_of_a_convolution_in_one_dimension_is_that_of_the_same_in_two():
+    torch.manual_seed(0)
+    flat = nn.Sequential(nn.Conv1d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(3 * 8, 4))
+    deep = nn.Sequential(nn.Conv2d(2, 3, (1, 3)), nn.ReLU(), nn.Flatten(), nn.Linear(3 * 8, 4))
+    weights = flat.state_dict()
+    deep.load_state_dict({name: each[:, :, None] if each.ndim == 3 else each for name, each in weights.items()})
+    x = torch.randn(4, 2, 10)
+    expected = value_of("fisher", flat, [x])
+    assert value_of("fisher", deep, [x[:, :, None]]) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["meco", "fisher", "snip", "az-expressivity", "az-trainability", "naswot"])
+def test_activations_in_place_change_no_score(name):
+    def made(inplace):
+        torch.manual_seed(0)
+        block = [nn.Sequential(nn.ReLU(inplace=inplace), nn.Conv2d(4, 4, 3, padding=1)) for _ in range(2)]
+        relu = nn.ReLU(inplace=inplace)
+        return nn.Sequential(nn.Conv2d(3, 4, 3), *block, relu, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+
+    x = torch.randn(4, 3, 8, 8)
+    assert value_of(name, made(True), [x]) == pytest.approx(value_of(name, made(False), [x]), rel=1e-6)
 
 
 def test_dropout_changes_no_score(perceptron):

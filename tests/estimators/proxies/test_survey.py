@@ -18,7 +18,7 @@ import sartor
 from sartor.cli import main
 from sartor.contracts import Candidate
 from sartor.errors import InputError
-from sartor.estimators.proxies import Scored
+from sartor.estimators.proxies import DEAD, Scored, load, score
 from sartor.estimators.proxies.survey import Subject, survey, task_inputs
 from sartor.space import Architecture
 from sartor.testing.estimators import check_estimator
@@ -44,15 +44,16 @@ def test_another_seed_draws_others(tmp_path):
     assert set(scored(tmp_path)["architecture"]) != set(scored(tmp_path, seed=1)["architecture"])
 
 
-def test_a_cell_without_a_path_is_last_and_isomorphs_share_scores(tmp_path):
-    columns = scored(tmp_path, num=400, proxies=["macs"])
+def test_a_score_does_not_depend_on_what_else_is_scored(tmp_path):
+    few, more = scored(tmp_path, num=12), scored(tmp_path, "more.parquet", num=60)
+    rows = [more["architecture"].index(text) for text in few["architecture"]]
+    assert [more["macs"][row] for row in rows] == few["macs"] and [more["jacov"][row] for row in rows] == few["jacov"]
+
+
+def test_a_cell_without_a_path_is_dead():
     space, _ = CELLS.open()
-    by_graph = {}
-    for text, value in zip(columns["architecture"], columns["macs"], strict=True):
-        by_graph.setdefault(space.graph(Architecture.from_json(text)), set()).add(value)
-    assert all(len(values) == 1 for values in by_graph.values())
-    dead = [values for graph, values in by_graph.items() if not graph.edges]
-    assert dead == [{-np.inf}]
+    cut = space.build(space.architecture(dict.fromkeys(space.keys, "none")))
+    assert set(score(cut, [torch.randn(4, 1, 8, 8)], load("macs", "jacov")).values()) == {DEAD}
 
 
 def test_a_survey_goes_on_where_it_was_killed(tmp_path):
@@ -87,6 +88,9 @@ def test_a_journal_of_another_survey_is_refused(tmp_path):
     (tmp_path / "scores.parquet.journal").write_text(json.dumps({"seed": 5}) + "\n")
     with pytest.raises(InputError, match="another .*seed.*delete it"):
         scored(tmp_path)
+    # Cut off by a kill before anything was finished.
+    (tmp_path / "scores.parquet.journal").write_text('{"see')
+    assert len(scored(tmp_path, num=2)["macs"]) == 2
 
 
 @pytest.mark.parametrize(
@@ -96,7 +100,7 @@ def test_a_journal_of_another_survey_is_refused(tmp_path):
         ({"proxies": ["jacov", "jacov"]}, "each once"),
         ({"proxies": ["jacv"]}, "did you mean 'jacov'"),
         ({"num": 0}, "at least one architecture"),
-        ({"batch_size": 1}, "jacov needs a batch of at least 2"),
+        ({"batch_size": 1}, "expected a batch of at least 2 samples, got 1"),
     ],
 )
 def test_wrong_arguments_are_refused_before_anything_is_written(tmp_path, options, message):
