@@ -48,8 +48,8 @@ def run(
     Parameters
     ----------
     name
-        A ready-made space, whose networks are fed noise, or a task, whose own space is fed its training data. Without
-        it the proxies are listed.
+        A ready-made space, whose networks are fed noise like photographs, or a task, whose own space is fed its
+        training data. Without it the proxies are listed.
     proxy
         Name of a training-free score; may be given several times. By default what Sartor's aggregate is made of.
     n

@@ -19,7 +19,7 @@ from sartor.cli import main
 from sartor.contracts import Candidate
 from sartor.errors import InputError
 from sartor.estimators.proxies import DEAD, Scored, load, score
-from sartor.estimators.proxies.survey import Subject, survey, task_inputs
+from sartor.estimators.proxies.survey import Subject, _noise, survey, task_inputs
 from sartor.space import Architecture
 from sartor.testing.estimators import check_estimator
 
@@ -48,6 +48,15 @@ def test_a_score_does_not_depend_on_what_else_is_scored(tmp_path):
     few, more = scored(tmp_path, num=12), scored(tmp_path, "more.parquet", num=60)
     rows = [more["architecture"].index(text) for text in few["architecture"]]
     assert [more["macs"][row] for row in rows] == few["macs"] and [more["jacov"][row] for row in rows] == few["jacov"]
+
+
+def test_the_noise_has_the_spectrum_of_photographs():
+    (x,) = _noise(Subject("space", "mbconv", {"channels": 3, "classes": 2}, size=32), 64, 0)
+    assert abs(float(x.mean())) < 1e-5 and float(x.std()) == pytest.approx(1, abs=1e-4)
+    power = torch.fft.fft2(x).abs().square().mean((0, 1))
+    # The power falls with the square of the frequency.
+    assert float(power[0, 2] / power[0, 8]) == pytest.approx(16, rel=0.3)
+    assert np.corrcoef(x[:, 0].ravel(), x[:, 1].ravel())[0, 1] > 0.7
 
 
 def test_a_cell_without_a_path_is_dead():
