@@ -16,6 +16,7 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 from torch.utils.hooks import RemovableHandle
 
 from sartor.estimators.proxies._proxy import Need
@@ -282,6 +283,14 @@ class Probe:
     # --- passes of their own
 
     @cached_property
+    def macs(self) -> float:
+        """Multiply-accumulates of one sample in evaluation mode."""
+        self.network.eval()
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), _Counter() as counter:  # type: ignore[no-untyped-call]
+            self.network(*(each[:1] for each in self.inputs))
+        return float(counter.flops / 2)
+
+    @cached_property
     def flow(self) -> list[Tensor]:
         """Absolute weights times their gradients of the output's sum, for ones as input, in double precision."""
         from torch.func import functional_call
@@ -375,6 +384,21 @@ class Probe:
 
     def norms(self) -> list[nn.Module]:
         return [module for module in self.network.modules() if isinstance(module, _NORMS)]
+
+
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts as `torch.utils.flop_counter.FlopCounterMode` does, but not by module, which takes most of its time."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.flops = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        count = flop_registry.get(func._overloadpacket)
+        if count is not None:
+            self.flops += count(*args, **(kwargs or {}), out_val=out)
+        return out
 
 
 class _SumsOfProducts(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from sartor.errors import InputError, UnsupportedNetworkError
 from sartor.estimators.proxies import DEAD, load, score
@@ -63,6 +65,15 @@ def test_counts_are_those_of_the_layers(perceptron):
     network, inputs = perceptron
     assert value_of("params", network, inputs) == 6 * 16 + 16 + 16 * 16 + 16 + 16 + 1
     assert value_of("macs", network, inputs) == 6 * 16 + 16 * 16 + 16
+
+
+@pytest.mark.parametrize("name", ["convolutional", "attention"])
+def test_macs_are_half_of_what_the_counter_of_torch_says(name):
+    network, inputs = make_networks()[name]
+    network.eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+        network(*(each[:1] for each in inputs))
+    assert value_of("macs", network, inputs) == counter.get_total_flops() / 2 > 0
 
 
 def test_naswot_is_the_determinant_of_the_agreement_of_patterns(perceptron):
