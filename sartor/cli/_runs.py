@@ -102,6 +102,9 @@ def show(run: str = "latest", /, *, out: Out = DEFAULT_OUT, trials: bool = False
     console.print(table)
     found = record.trials(info.id)
     counts = {state: sum(t.state == state for t in found) for state in ("complete", "infeasible", "failed", "running")}
+    if info.state != "running":
+        # What the end of the budget cut off runs no more.
+        counts["not finished"] = counts.pop("running")
     console.print("trials: " + ", ".join(f"{n} {state}" for state, n in counts.items() if n))
     if trials:
         rows = Table(

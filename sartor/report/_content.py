@@ -284,7 +284,9 @@ def _facts(
         strategy += " with successive halving"
     counts = Counter[str](t.state for t in trials)
     if trials:
-        states = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+        # What the end of the budget cut off runs no more.
+        words = {"running": "running" if run.state == "running" else "not finished"}
+        states = ", ".join(f"{counts[state]} {words.get(state, state)}" for state in STATES if counts[state])
         strategy += f", {len(trials)} trial{'s' if len(trials) > 1 else ''} ({states})"
     return (
         ("Goal", objectives),
