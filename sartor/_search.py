@@ -48,6 +48,8 @@ RESERVE = 1.15
 
 TRANSFER = "transfer"
 """The strategy that learns from earlier searches."""
+SCORED_SHARE = 0.1
+"""Of the budget, spent on training-free scores at most."""
 MIN_RUNG_STEPS = 40
 """Steps of the shortest rung of successive halving: below, most networks are still at chance."""
 
@@ -177,12 +179,13 @@ def search(
         strategy_options=own_options,
         halving=halving,
         strategy_version=strategy_spec.version,
+        promising=promising,
         notes=(f"strategy {strategy_name}: {why}",) if why else (),
         say=say,
     )
     with one_thread():
         if not resume:
-            start, fidelities = _plan(job, budget_s, epochs, promising)
+            start, fidelities = _plan(job, budget_s, epochs)
             # Options that make no sense are said before anything is written.
             job.make(job.space, fidelities, job.seed, start.architectures)
             with Record(folder) as record:
@@ -216,6 +219,7 @@ class _Job:
     strategy_options: dict[str, Any]
     halving: bool
     strategy_version: int
+    promising: int
     notes: tuple[str, ...]
     say: OnEvent
 
@@ -255,6 +259,7 @@ class _Job:
             # What earlier searches found, so that this one does not depend on their records.
             "sources": sources,
             "strategy_version": self.strategy_version,
+            "promising": self.promising,
             "halving": self.halving,
             "fidelities": [[f.amount, f.unit] for f in fidelities],
             "devices": list(self.devices),
@@ -364,15 +369,21 @@ def _strategy(job: _Job, record: Record, run: RunInfo, fidelities: tuple[Fidelit
     return Steered(job.space, job.goals, make, seed=job.seed, initial=start.architectures, heard=Heard(record, run))
 
 
-def _plan(
-    job: _Job, budget_s: float | None, epochs: float | None, promising: int
-) -> tuple[Start, tuple[Fidelity, ...]]:
+def _plan(job: _Job, budget_s: float | None, epochs: float | None) -> tuple[Start, tuple[Fidelity, ...]]:
     """Returns what a new search asks first and its fidelities; raises before anything is written."""
     devices = [find("devices", name).load()() for name in job.devices]
     start = feasible_start(job.task, job.space, job.goals, devices, job.seed)
     length = epochs if epochs is not None else getattr(job.task, "epochs", job.task.default_epochs)
     if not (math.isfinite(length) and length > 0):
         raise InputError(f"expected a number of epochs above 0, got {length}")
+    if job.promising:
+        began = time.monotonic()
+        longest_s = math.inf if budget_s is None else SCORED_SHARE * budget_s
+        more = promising_start(
+            job.task, job.space, job.goals, devices, job.seed, job.promising, start.architectures, longest_s
+        )
+        start = Start([*start.architectures, *more.architectures], (*start.notes, *more.notes))
+        budget_s = None if budget_s is None else max(0.0, budget_s - (time.monotonic() - began))
     if budget_s is not None:
         fitting = epochs_within(
             job.task, job.space, job.splits, budget_s, max(1, job.workers), job.device, length, fixed=epochs is not None
@@ -381,9 +392,6 @@ def _plan(
             text = f"a full training is {fitting:.3g} epochs instead of {length:g}, so that the search fits the budget"
             start = dataclasses.replace(start, notes=(*start.notes, text))
         length = fitting
-    if promising:
-        more = promising_start(job.task, job.space, job.goals, devices, job.seed, promising, start.architectures)
-        start = Start([*start.architectures, *more.architectures], (*start.notes, *more.notes))
     return start, _rungs(job, length)
 
 

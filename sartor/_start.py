@@ -125,11 +125,13 @@ def promising_start(
     seed: int,
     num: int,
     taken: Sequence[Architecture],
+    longest_s: float = math.inf,
 ) -> Start:
     """Returns the architectures that training-free scores call best of ``num`` drawn ones within the exact limits.
 
-    Of the best tenth `NUM_PROMISING` that differ most are taken, by `sartor.estimators.proxies.aggregate`; networks
-    that its scores have nothing to look at are scored by their multiply-accumulates alone. Nothing is trained.
+    Of the best tenth (of few: of the best) `NUM_PROMISING` that differ most are taken, by
+    `sartor.estimators.proxies.aggregate`; networks that its scores have nothing to look at are scored by their
+    multiply-accumulates alone. Nothing is trained.
 
     Args:
         task: Its loss feeds the networks.
@@ -139,9 +141,7 @@ def promising_start(
         seed: Of the draw and of the weights.
         num: Architectures scored, at least 1.
         taken: Not returned again.
-
-    Raises:
-        BudgetError: None that was drawn is within the exact limits.
+        longest_s: Seconds after which no other is scored.
     """
     from sartor.errors import UnsupportedNetworkError
     from sartor.estimators.proxies import load, score
@@ -155,7 +155,7 @@ def promising_start(
     drawn: dict[Architecture, None] = {}
     scores: list[Mapping[str, float]] = []
     for architecture in space.sample_choices(rng, _DRAWS * num):
-        if len(drawn) == num:
+        if len(drawn) == num or (drawn and time.monotonic() - began > longest_s):
             break
         candidate = Candidate(task, space, architecture, seed)
         values = {name: figure.value for device in counting for name, figure in device.cost(candidate).items()}
@@ -170,13 +170,17 @@ def promising_start(
         drawn[architecture] = None
         scores.append(found)
     if not drawn:
-        raise BudgetError(f"none of {_DRAWS * num} architectures drawn is within {', '.join(map(str, goals.limits))}")
+        text = f"nothing was scored without training: none of {_DRAWS * num} drawn is new and within the limits"
+        return Start([], (text,))
     ranks = aggregate({name: [each[name] for each in scores] for name in names}, names)
     every = list(drawn)
-    ordered = [every[i] for i in np.argsort(-ranks, kind="stable").tolist()]
+    ordered = [every[i] for i in np.argsort(-ranks, kind="stable").tolist() if ranks[i] > -math.inf]
+    if not ordered:
+        text = f"the outputs of all {len(every)} architectures scored without training ignore their inputs"
+        return Start([], (text,))
     best = diverse(space, ordered, min(NUM_PROMISING, len(ordered)), len(ordered))
     text = (
-        f"begun with the {len(best)} best of {len(ordered)} architectures by {', '.join(names)}, scored without"
+        f"begun with the {len(best)} best of {len(every)} architectures by {', '.join(names)}, scored without"
         f" training in {format_duration(time.monotonic() - began)}"
     )
     return Start(best, (text,))

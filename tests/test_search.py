@@ -259,6 +259,8 @@ def test_a_search_can_begin_with_what_training_free_scores_call_best(tmp_path):
         assert all(trial.values["params"] <= 40_000 for trial in record.trials(run.id))
     assert len(front)
     with pytest.raises(sartor.SartorError, match="promising"):
+        sartor.search("images", trials=3, promising=7, out=tmp_path, resume=True, **options)
+    with pytest.raises(sartor.SartorError, match="promising"):
         sartor.search("images", trials=3, promising=-1, out=tmp_path / "other")
     assert not (tmp_path / "other").exists()
 

@@ -31,9 +31,9 @@ def run(
     proxy: list[str] | None = None,
     n: str = "1000",
     data: str | None = None,
-    channels: int = 3,
-    classes: int = 10,
-    size: int = 32,
+    channels: int | None = None,
+    classes: int | None = None,
+    size: int | None = None,
     batch_size: int = 32,
     seed: int = 0,
     workers: int = 1,
@@ -57,11 +57,11 @@ def run(
     data
         Data of a task.
     channels
-        Of the images of a ready-made space.
+        Of the images of a ready-made space; 3 by default.
     classes
-        Of a ready-made space.
+        Of a ready-made space; 10 by default.
     size
-        Side of the images of a ready-made space, in pixels.
+        Side of the images of a ready-made space, in pixels; 32 by default.
     batch_size
         Samples in a pass.
     seed
@@ -81,6 +81,8 @@ def run(
         return
     number = _number(n)
     subject = _subject(name, data, channels, classes, size)
+    if dataset is not None and table is None:
+        raise InputError("--dataset is of a table: give --table DIR too")
     names = list(proxy or INGREDIENTS)
     truth = None if table is None else _truth(name, table, dataset)
     load(*names)
@@ -121,14 +123,17 @@ def _number(text: str) -> int | None:
     return int(text)
 
 
-def _subject(name: str, data: str | None, channels: int, classes: int, size: int) -> Subject:
+def _subject(name: str, data: str | None, channels: int | None, classes: int | None, size: int | None) -> Subject:
     if name in specs("tasks"):
+        if (channels, classes, size) != (None, None, None):
+            raise InputError(f"--channels, --classes and --size are of a ready-made space; {name} is a task")
         return Subject("task", name, source=data)
     if name not in specs("spaces"):
         raise InputError(f"{name!r} is neither a space nor a task{near(name, [*specs('spaces'), *specs('tasks')])}")
     if data is not None:
         raise InputError(f"--data is of a task, and {name} is a space: give its --channels, --classes and --size")
-    return Subject("space", name, {"channels": channels, "classes": classes}, size)
+    size = 32 if size is None else size
+    return Subject("space", name, {"channels": channels or 3, "classes": classes or 10}, size)
 
 
 def _truth(name: str, folder: Path, dataset: str | None) -> Any:

@@ -50,7 +50,7 @@ SPEC = Spec(
     citation="Paria, Kandasamy and Poczos 2020, arXiv:1805.12168",
     needs="Nothing but results; training-free scores help where there are some.",
     when="When trainings are few and costly: it needs the fewest.",
-    version=3,
+    version=4,
 )
 
 Array = npt.NDArray[np.float64]

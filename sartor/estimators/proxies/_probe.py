@@ -33,8 +33,9 @@ _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 class Probe:
     """What proxies read; a context manager that leaves the network as it was.
 
-    The shared forward pass is in training mode without dropout: normalisation by the batch. Loss: cross-entropy with
-    drawn classes of a two-dimensional output, else the squared distance from drawn values: no labels are needed.
+    The shared forward pass is in training mode, normalisation by the batch, but modules of dropout drop nothing. Loss:
+    cross-entropy with drawn classes of a two-dimensional output, else the squared distance from drawn values: no labels
+    are needed.
 
     Args:
         network: At initialisation.
@@ -109,11 +110,11 @@ class Probe:
 
     @contextmanager
     def _training(self) -> Iterator[None]:
-        """Training mode, but nothing is dropped, and no running statistics are changed: the network is looked at."""
+        """Training mode, but no module drops anything, and no running statistics are changed."""
         self.network.train()
         held = [(module._buffers, dict(module._buffers)) for module in self.network.modules()]
         for module in self.network.modules():
-            if isinstance(module, _DropoutNd):
+            if isinstance(module, _DropoutNd | nn.MultiheadAttention | nn.RReLU):
                 module.eval()
         for buffers, own in held:
             buffers.update({name: None if each is None else each.clone() for name, each in own.items()})
@@ -133,7 +134,7 @@ class Probe:
             if "saliency" in wants and isinstance(module, _WEIGHTED):
                 self._handles.append(module.register_forward_hook(self._see_weighted))
         if "blocks" in wants:
-            for block in self.blocks:
+            for block in dict.fromkeys(self.blocks):
                 self._handles.append(block.register_forward_pre_hook(self._see_input))
                 self._handles.append(block.register_forward_hook(self._see_block))
 
@@ -161,16 +162,19 @@ class Probe:
     # What comes next gets a copy, and may change it in place (nn.ReLU(inplace=True)).
 
     def _see_weighted(self, module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
-        self._weighted.append((module, output))
+        if output.requires_grad:
+            self._weighted.append((module, output))
         return output.clone()
 
     def _see_input(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        if not inputs or not isinstance(inputs[0], Tensor):
+            return None
         self._entered[module] = inputs[0]
-        return (inputs[0].clone(), *inputs[1:]) if isinstance(inputs[0], Tensor) else None
+        return inputs[0].clone(), *inputs[1:]
 
     def _see_block(self, module: nn.Module, inputs: Any, output: Any) -> Any:
-        before = self._entered.pop(module)
-        if not (isinstance(output, Tensor) and isinstance(before, Tensor)):
+        before = self._entered.pop(module, None)
+        if before is None or not isinstance(output, Tensor):
             return None
         self._passed.append((before, output))
         return output.clone()
@@ -206,7 +210,10 @@ class Probe:
 
     @cached_property
     def parameters(self) -> list[nn.Parameter]:
-        return [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        learned = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        if not learned:
+            raise LookupError("all its parameters are frozen: there are no gradients")
+        return learned
 
     def losses(self, output: Tensor, parts: int) -> list[Tensor]:
         """Returns the loss of each of ``parts`` consecutive parts of the batch."""
@@ -310,7 +317,10 @@ class Probe:
             for each in self.inputs
         ]
         with sdpa_kernel(SDPBackend.MATH), _SumsOfProducts():  # type: ignore[no-untyped-call]
-            found = _first(functional_call(self.network, {**state, **weights}, tuple(inputs)))
+            try:
+                found = _first(functional_call(self.network, {**state, **weights}, tuple(inputs)))
+            except RuntimeError as error:
+                raise LookupError(f"it cannot run in double precision: {error}") from None
         gradients = torch.autograd.grad(found.sum(), list(weights.values()), allow_unused=True)
         return [
             (weight.detach() * gradient).abs()

@@ -74,7 +74,7 @@ def score(
         raise InputError(f"{names}: expected a batch of at least {LEAST} samples, got {len(inputs[0])}")
     needs = frozenset(need for proxy in proxies for need in proxy.needs)
     cuda = sorted({each.device.index for each in inputs if each.device.type == "cuda"})
-    with torch.random.fork_rng(devices=cuda), Probe(network, inputs, needs, seed=seed) as probe:
+    with torch.enable_grad(), torch.random.fork_rng(devices=cuda), Probe(network, inputs, needs, seed=seed) as probe:
         torch.manual_seed(seed)
         if not probe.is_alive:
             return {proxy.name: DEAD for proxy in proxies}

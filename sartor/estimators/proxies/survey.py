@@ -17,6 +17,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -25,7 +26,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from sartor._parent import die_with
-from sartor.errors import InputError, MissingExtraError
+from sartor._threads import one_thread
+from sartor.errors import InputError, MissingExtraError, SartorError
 from sartor.estimators.proxies._proxy import LEAST, load, score
 from sartor.registry import find
 from sartor.space import Architecture, Space
@@ -103,6 +105,11 @@ def survey(
         raise InputError(f"expected the names of proxies, each once, got {list(proxies)}")
     load(*proxies)
     _parquet()
+    for name, value, least in (("workers", workers, 1), ("size", subject.size, 1), ("seed", seed, 0)):
+        if value < least:
+            raise InputError(f"{name} is at least {least}, got {value}")
+    if Path(out).is_dir():
+        raise InputError(f"expected a file to write, got the folder {out}")
     if batch_size < LEAST:
         raise InputError(f"expected a batch of at least {LEAST} samples, got {batch_size}")
     if num is not None and num < 1:
@@ -152,6 +159,10 @@ def _identity(subject: Subject, space: Space, proxies: Sequence[str], batch_size
     }
 
 
+_BEGINNING = '{"subject": '
+"""Of every journal."""
+
+
 class _Journal:
     """Finished scores, a line each, behind a line that says of what."""
 
@@ -159,11 +170,15 @@ class _Journal:
         self.path, self._identity = path, json.loads(json.dumps(identity))
         self.scores: dict[str, dict[str, float]] = {}
         lines = path.read_text().splitlines() if path.exists() else []
+        if len(lines) < 2 and "".join(lines).startswith(_BEGINNING[: len("".join(lines))]):
+            # Nothing was finished.
+            return
         try:
             kept = json.loads(lines[0])
-        except (IndexError, json.JSONDecodeError):
-            # Killed before anything was finished.
-            return
+        except json.JSONDecodeError:
+            kept = None
+        if not isinstance(kept, dict):
+            raise InputError(f"{path} is not the journal of a survey: move it, or write to another file")
         if kept != self._identity:
             differs = [name for name in self._identity if kept.get(name) != self._identity[name]]
             raise InputError(
@@ -198,12 +213,20 @@ class _Journal:
 
 def _computed(work: _Work, parts: Sequence[_Part], workers: int) -> Iterator[dict[str, dict[str, float]]]:
     if workers <= 1 or len(parts) <= 1:
-        yield from map(work, parts)
+        import torch  # noqa: F401 (one_thread holds a torch that is loaded)
+
+        with one_thread():
+            yield from map(work, parts)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(os.getpid(),)) as pool:
         try:
             yield from pool.map(work, parts)
+        except BrokenProcessPool:
+            raise SartorError(
+                "a worker was killed, perhaps for want of memory: what was finished is kept; start again, with fewer"
+                " workers or a smaller batch"
+            ) from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -282,6 +305,8 @@ def task_inputs(
     from sartor.training import Step
 
     def see(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if not inputs:
+            raise InputError(f"the loss of {type(task).__name__} names the network's inputs: give them by position")
         raise _Seen(inputs)
 
     recipe = replace(task.recipe_for(architecture), batch_size=batch_size)

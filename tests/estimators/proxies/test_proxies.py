@@ -234,6 +234,52 @@ def test_activations_in_place_change_no_score(name):
     assert value_of(name, made(True), [x]) == pytest.approx(value_of(name, made(False), [x]), rel=1e-6)
 
 
+def test_blocks_may_repeat_a_module_and_be_called_by_keyword():
+    relu, (x,) = nn.ReLU(), make_networks()["perceptron"][1]
+    shared = nn.Sequential(nn.Linear(6, 5), relu, nn.Linear(5, 5), relu, nn.Linear(5, 2))
+    own = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 5), nn.ReLU(), nn.Linear(5, 2))
+    own.load_state_dict(shared.state_dict())
+    for name in ("az-expressivity", "az-progressivity", "az-trainability"):
+        assert value_of(name, shared, [x]) == value_of(name, own, [x])
+
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.blocks = nn.ModuleList([nn.Linear(6, 6), nn.Linear(6, 6)])
+
+        def forward(self, x):
+            for block in self.blocks:
+                x = block(input=x)
+            return x
+
+    with pytest.raises(UnsupportedNetworkError, match="no list of at least two blocks"):
+        value_of("az-expressivity", Named(), [x])
+
+
+def test_frozen_networks_and_single_precision_are_refused_by_name(perceptron):
+    network, (x,) = perceptron
+    with torch.no_grad():
+        expected = value_of("snip", network, (x,))
+    assert expected == value_of("snip", network, (x,))
+    network[0].requires_grad_(False)
+    assert value_of("fisher", network, (x,)) > 0
+    network.requires_grad_(False)
+    for name in ("snip", "fisher", "ntk", "zico", "grasp", "grad-norm"):
+        with pytest.raises(UnsupportedNetworkError, match=f"{name} cannot score .*frozen"):
+            value_of(name, network, (x,))
+
+    class Shifted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(6, 6)
+
+        def forward(self, x):
+            return self.layer(x @ torch.eye(6))
+
+    with pytest.raises(UnsupportedNetworkError, match="logsynflow cannot score Shifted: it cannot run in double"):
+        value_of("logsynflow", Shifted(), [x])
+
+
 def test_dropout_changes_no_score(perceptron):
     network, (x,) = perceptron
     dropping = nn.Sequential(*network[:2], nn.Dropout(0.5), *network[2:])

@@ -97,9 +97,13 @@ def test_a_journal_of_another_survey_is_refused(tmp_path):
     (tmp_path / "scores.parquet.journal").write_text(json.dumps({"seed": 5}) + "\n")
     with pytest.raises(InputError, match="another .*seed.*delete it"):
         scored(tmp_path)
-    # Cut off by a kill before anything was finished.
-    (tmp_path / "scores.parquet.journal").write_text('{"see')
-    assert len(scored(tmp_path, num=2)["macs"]) == 2
+    (tmp_path / "scores.parquet.journal").write_text("my notes")
+    with pytest.raises(InputError, match="not the journal of a survey"):
+        scored(tmp_path)
+    # Killed before anything was finished.
+    for beginning in ("", '{"sub', '{"subject": {"kind": "task"}}'):
+        (tmp_path / "scores.parquet.journal").write_text(beginning)
+        assert len(scored(tmp_path, num=2)["macs"]) == 2
 
 
 @pytest.mark.parametrize(
@@ -109,6 +113,8 @@ def test_a_journal_of_another_survey_is_refused(tmp_path):
         ({"proxies": ["jacov", "jacov"]}, "each once"),
         ({"proxies": ["jacv"]}, "did you mean 'jacov'"),
         ({"num": 0}, "at least one architecture"),
+        ({"workers": 0}, "workers is at least 1, got 0"),
+        ({"seed": -1}, "seed is at least 0, got -1"),
         ({"batch_size": 1}, "expected a batch of at least 2 samples, got 1"),
     ],
 )
@@ -154,6 +160,10 @@ def test_the_command_scores_lists_and_refuses(tmp_path, capsys):
         (["score", "nasbench2O1"], "did you mean 'nasbench201'"),
         (["score", "mbconv", "--n", "none"], "--n is a number"),
         (["score", "mbconv", "--data", "x"], "--data is of a task"),
+        (["score", "images", "--size", "9"], "images is a task"),
+        (["score", "mbconv", "--dataset", "x"], "give --table DIR too"),
+        (["score", "mbconv", "--size", "0"], "size is at least 1"),
+        (["score", "mbconv", "--out", str(tmp_path)], "got the folder"),
         (["score", "mbconv", "--table", str(tmp_path)], "no table of mbconv"),
     ]:
         assert run(*arguments) == 2 and message in capsys.readouterr().err
