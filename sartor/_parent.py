@@ -14,7 +14,7 @@ _WATCH_S = 0.25
 
 
 def die_with(parent: int) -> None:
-    """Makes the system kill this process when its parent dies; where it cannot (not Linux), a thread watches."""
+    """Makes the system kill this process when its parent dies; a thread watches too, where it cannot (not Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 

@@ -14,14 +14,12 @@ from rich.table import Table as Printed
 
 from sartor.errors import InputError, MissingExtraError, near
 from sartor.estimators.proxies import load
-from sartor.estimators.proxies.aggregate import INGREDIENTS, aggregate
-from sartor.estimators.proxies.survey import Subject, survey, write
+from sartor.estimators.proxies.aggregate import AGGREGATE, INGREDIENTS
+from sartor.estimators.proxies.survey import Subject, survey
 from sartor.registry import specs
 from sartor.space import Architecture
 
 _NUM_SHOWN = 10
-AGGREGATE = "aggregate"
-"""Column of Sartor's own rank, in every file that has what it is made of."""
 
 
 def run(
@@ -98,9 +96,6 @@ def run(
             workers=workers,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    if set(INGREDIENTS) <= set(names):
-        columns[AGGREGATE] = aggregate(columns).tolist()
-        write(columns, out)
     shown = AGGREGATE if AGGREGATE in columns else names[0]
     _print(console, columns, shown)
     console.print(f"{len(columns[shown]):,} architectures in {out}", highlight=False)

@@ -93,10 +93,11 @@ def mutate(space: Space, architecture: Architecture, rng: np.random.Generator) -
         for value in rng.permutation(slots[chosen].num_values).tolist():
             if value == codes[chosen]:
                 continue
-            changed = _with(space, codes, chosen, value, rng) or _repaired(space, codes, {chosen: value}, rng)
-            made = _finish(space, changed, numbers, rng) if changed is not None else None
-            if made is not None and made != architecture:
-                return made
+            for change in (_with(space, codes, chosen, value, rng), None):
+                changed = change or _repaired(space, codes, {chosen: value}, rng)
+                made = _finish(space, changed, numbers, rng) if changed is not None else None
+                if made is not None and made != architecture:
+                    return made
     for made in space.sample(rng, _TRIES):
         if made != architecture:
             return made

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+AGGREGATE = "aggregate"
+"""What it is called beside the scores that it is made of."""
 INGREDIENTS = ("az-expressivity", "jacov", "logsynflow", "macs")
 """Of Sartor's own: how rich features are, how differently samples are treated, how much flows, how much is done."""
 

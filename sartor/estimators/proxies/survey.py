@@ -29,6 +29,7 @@ from sartor._parent import die_with
 from sartor._threads import one_thread
 from sartor.errors import InputError, MissingExtraError, SartorError
 from sartor.estimators.proxies._proxy import LEAST, load, score
+from sartor.estimators.proxies.aggregate import AGGREGATE, INGREDIENTS, aggregate
 from sartor.registry import find
 from sartor.space import Architecture, Space
 
@@ -87,6 +88,8 @@ def survey(
 ) -> dict[str, list[Any]]:
     """Returns columns: ``architecture`` (JSON), and the scores by each proxy's name; and writes them to ``out``.
 
+    Where the scores have what Sartor's aggregate is made of, ``aggregate`` is a column too.
+
     Args:
         subject: Whose architectures are scored.
         proxies: By name.
@@ -114,10 +117,10 @@ def survey(
         raise InputError(f"expected a batch of at least {LEAST} samples, got {batch_size}")
     if num is not None and num < 1:
         raise InputError(f"expected at least one architecture to score, got {num}")
-    space, _ = subject.open()
+    space, task = subject.open()
     chosen = _chosen(space, num, np.random.default_rng([seed, 23]))
     texts = [architecture.to_json() for architecture in chosen]
-    journal = _Journal(Path(f"{out}.journal"), _identity(subject, space, proxies, batch_size, seed))
+    journal = _Journal(Path(f"{out}.journal"), _identity(subject, space, task, proxies, batch_size, seed))
     todo = [text for text in texts if text not in journal.scores]
     work = partial(_scored, subject, tuple(proxies), batch_size, seed)
     parts = [todo[i : i + _PER_CALL] for i in range(0, len(todo), _PER_CALL)]
@@ -131,6 +134,8 @@ def survey(
     columns: dict[str, list[Any]] = {"architecture": texts}
     for name in proxies:
         columns[name] = [journal.scores[text][name] for text in texts]
+    if set(INGREDIENTS) <= set(proxies):
+        columns[AGGREGATE] = aggregate(columns).tolist()
     write(columns, out)
     journal.path.unlink(missing_ok=True)
     return columns
@@ -148,11 +153,14 @@ def _chosen(space: Space, num: int | None, rng: np.random.Generator) -> list[Arc
     return list(found)[:num]
 
 
-def _identity(subject: Subject, space: Space, proxies: Sequence[str], batch_size: int, seed: int) -> dict[str, Any]:
+def _identity(
+    subject: Subject, space: Space, task: Task | None, proxies: Sequence[str], batch_size: int, seed: int
+) -> dict[str, Any]:
     versions = {name: find("proxies", name).version for name in proxies}
     return {
         "subject": asdict(subject),
         "space": space.fingerprint,
+        "data": None if task is None else task.data().fingerprint,
         "proxies": versions,
         "batch_size": batch_size,
         "seed": seed,
