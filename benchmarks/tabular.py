@@ -96,10 +96,10 @@ nasbench101, sartor, four seeds (1000 to 1003), points of accuracy, best observe
 cell grow and candidates were kept from proposal to proposal, .3 at 150 after minutes.
 
 Clean, the optimum is found in every run within 100 queries on all three; at 50 the goal of .05 is met on CIFAR-10 and
-CIFAR-100, on ImageNet16-120 it is .24. An ask and a tell take 4.4 ms around 1,000 trials. With noise, what is recommended (by a process over paths, subtrees
-and choices, chosen on CIFAR-10) is better than the best observed on CIFAR-10 and ImageNet16-120 and worse on CIFAR-100,
-where it trades one wrong choice near the best for another; the goals of .20, .20, .60 at 50 queries and .10, .05, .40
-at 100 are met on CIFAR-10 alone.
+CIFAR-100, on ImageNet16-120 it is .24. An ask and a tell take 4.4 ms around 1,000 trials. With noise, what is
+recommended (by a process over paths, subtrees and choices, chosen on CIFAR-10) is better than the best observed on
+CIFAR-10 and ImageNet16-120 and worse on CIFAR-100, where it trades one wrong choice near the best for another; the
+goals of .20, .20, .60 at 50 queries and .10, .05, .40 at 100 are met on CIFAR-10 alone.
 
 Peers in an environment of their own (``--peers``): NePS 0.17.0 (with botorch 0.12 and gpytorch 1.13, as it fails to
 import with later ones) and Syne Tune 0.16.0 (it needs huggingface_hub, which it does not ask for) take 9 and more

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 AGGREGATE = "aggregate"
 """What it is called beside the scores that it is made of."""
-INGREDIENTS = ("az-expressivity", "jacov", "logsynflow", "macs")
-"""Of Sartor's own: how rich features are, how differently samples are treated, how much flows, how much is done."""
+INGREDIENTS = ("az-expressivity", "az-progressivity", "logsynflow", "naswot")
+"""Of Sartor's own: how rich features are and become, how much flows, how well samples are told apart."""
 
 
 def aggregate(

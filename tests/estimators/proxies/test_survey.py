@@ -153,7 +153,7 @@ def test_the_command_scores_lists_and_refuses(tmp_path, capsys):
     assert run("score", "mbconv", *common) == 0
     said = capsys.readouterr().out
     assert "aggregate" in said and f"3 architectures in {out}" in said.replace("\n", "")
-    assert set(pyarrow.parquet.read_table(out).column_names) >= {"architecture", "macs", "aggregate"}
+    assert set(pyarrow.parquet.read_table(out).column_names) >= {"architecture", "naswot", "aggregate"}
     assert run("score") == 0
     assert "jacov" in capsys.readouterr().out
     for arguments, message in [
