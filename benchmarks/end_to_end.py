@@ -575,7 +575,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="two seeds, a few CPU-seconds: shows that it works")
     parser.add_argument("--seeds", type=int, help="how many (5; 2 when quick)")
     parser.add_argument("--first-seed", type=int, default=0, help="others than those reported, to tune on")
-    parser.add_argument("--cpu-seconds", type=float, help="of a run (60; 5 when quick)")
+    parser.add_argument("--cpu-seconds", type=float, help="of a run (60; 8 when quick)")
     parser.add_argument("--steps", type=int, nargs="+", default=[60, 180], help="fidelities, ascending")
     parser.add_argument("--num-validation", type=int, default=2_000, help="validation images")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at the same time (one a core)")
@@ -585,7 +585,7 @@ def main() -> int:
     quick = arguments.quick
     methods = list(dict.fromkeys(["sartor", *(arguments.methods or (QUICK_METHODS if quick else METHODS))]))
     seeds = range(arguments.first_seed, arguments.first_seed + (arguments.seeds or (2 if quick else 5)))
-    cpu_s = arguments.cpu_seconds or (5.0 if quick else 60.0)
+    cpu_s = arguments.cpu_seconds or (8.0 if quick else 60.0)
     source, size = ("digits", 8) if quick else _source()
     setting = Setting(
         source, size, cpu_s, steps=tuple(map(float, arguments.steps)), num_validation=arguments.num_validation,
