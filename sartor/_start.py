@@ -35,6 +35,8 @@ NUM_PROMISING = 5
 """Architectures that training-free scores put at the beginning."""
 _DRAWS = 4
 """So many times more architectures are drawn than are scored: some are beyond a limit."""
+_COUNTED = ("macs",)
+"""Scores that every network has."""
 _NUM_SCORED_ON = 32
 """Examples in the batch that networks are scored on."""
 
@@ -157,21 +159,25 @@ def promising_start(
     for architecture in space.sample_choices(rng, _DRAWS * num):
         if len(drawn) == num or (drawn and time.monotonic() - began > longest_s):
             break
+        if architecture in drawn or architecture in taken:
+            continue
         candidate = Candidate(task, space, architecture, seed)
         values = {name: figure.value for device in counting for name, figure in device.cost(candidate).items()}
-        if architecture in drawn or architecture in taken or goals.broken(values):
+        if goals.broken(values):
             continue
         inputs = task_inputs(task, candidate.network, architecture, _NUM_SCORED_ON, seed)
         try:
-            found = score(candidate.network, inputs, load(*names), seed=seed)
+            # Networks of one space differ in what they have: all are counted, for when one lacks the rest.
+            found = score(candidate.network, inputs, load(*names, *_COUNTED), seed=seed)
         except UnsupportedNetworkError:
-            names = ["macs"]
-            found = score(candidate.network, inputs, load(*names), seed=seed)
+            names = []
+            found = score(candidate.network, inputs, load(*_COUNTED), seed=seed)
         drawn[architecture] = None
         scores.append(found)
     if not drawn:
         text = f"nothing was scored without training: none of {_DRAWS * num} drawn is new and within the limits"
         return Start([], (text,))
+    names = names or list(_COUNTED)
     ranks = aggregate({name: [each[name] for each in scores] for name in names}, names)
     every = list(drawn)
     ordered = [every[i] for i in np.argsort(-ranks, kind="stable").tolist() if ranks[i] > -math.inf]

@@ -45,7 +45,7 @@ class Probe:
 
     Attributes:
         patterns: Agreement of activation patterns: for each pair of samples the number of units that are on in both or
-            off in both, ``[n, n]``, and units in all.
+            off in both, ``[n, n]``.
         codes: For each unit of each activation a number that is equal for equal patterns over the samples, ``[units]``.
         features: Outputs of convolutions for the first sample, ``[channels, ...]`` each.
         passed: Of each block its input and its output, ``[n, channels, ...]``.
@@ -62,7 +62,6 @@ class Probe:
         self._handles: list[RemovableHandle] = []
         self._was_training = {module: module.training for module in network.modules()}
         self._agreement: Tensor | None = None
-        self._num_units = 0
         self._codes: list[Tensor] = []
         self._features: list[Tensor] = []
         self._weighted: list[tuple[nn.Module, Tensor]] = []
@@ -151,7 +150,6 @@ class Probe:
         num = on.shape[1]
         agreement = (signs @ signs.T + num) / 2
         self._agreement = agreement if self._agreement is None else self._agreement + agreement
-        self._num_units += num
         # A random sum tells patterns apart; the 53 bits of a double hold it.
         keys = torch.randint(1, 2**40, (self.num_samples,), generator=self.generator("codes"))
         self._codes.append(keys.to(on.device).double() @ on.double())
@@ -182,11 +180,11 @@ class Probe:
     # --- what proxies read
 
     @property
-    def patterns(self) -> tuple[Tensor, int]:
+    def patterns(self) -> Tensor:
         _ = self.output
         if self._agreement is None:
             raise LookupError("it has no activation modules (nn.ReLU, nn.GELU, ...) whose patterns could be compared")
-        return self._agreement, self._num_units
+        return self._agreement
 
     @property
     def codes(self) -> Tensor:
@@ -386,14 +384,10 @@ class Probe:
         lists = [m for m in self.network.modules() if isinstance(m, nn.Sequential | nn.ModuleList) and len(m) > 1]
         return list(max(lists, key=len)) if lists else []
 
-    def weighted(self) -> Iterator[tuple[str, nn.Module]]:
-        """Yields convolutions and linear layers by name."""
-        for name, module in self.network.named_modules():
-            if isinstance(module, _WEIGHTED):
-                yield name, module
-
-    def norms(self) -> list[nn.Module]:
-        return [module for module in self.network.modules() if isinstance(module, _NORMS)]
+    @property
+    def weighted(self) -> list[nn.Module]:
+        """Convolutions and linear layers."""
+        return [module for module in self.network.modules() if isinstance(module, _WEIGHTED)]
 
 
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]

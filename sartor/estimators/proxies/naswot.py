@@ -25,8 +25,7 @@ SPEC = Spec(
 def _score(probe: Probe) -> float:
     import torch
 
-    agreement, _ = probe.patterns
-    sign, logarithm = torch.linalg.slogdet(agreement.double())
+    sign, logarithm = torch.linalg.slogdet(probe.patterns.double())
     return float(logarithm) if sign > 0 else -math.inf
 
 

@@ -24,7 +24,7 @@ SPEC = Spec(
 def _score(probe: Probe) -> float:
     import torch
 
-    weights = {id(module.weight) for _, module in probe.weighted()}
+    weights = {id(module.weight) for module in probe.weighted}
     total = 0.0
     for parameter, first, second in probe.halves:
         if id(parameter) in weights:
