@@ -15,7 +15,15 @@
 Any class or function becomes searchable without being changed. Conditional choices are nesting; one choice in many
 places is `Shared`; a value computed from shared choices is `Derived`. Keys are argument paths: ``blocks.0.kernel``; a
 shared choice's key is its name. Counting, sampling, varying, encoding and printing build nothing and load no torch.
+
+One definition, several readings: ``space.build(architecture)`` is a stand-alone network, ``space.supernet()`` a store
+of weights on windows of which every architecture runs (`Supernet`), ``space.mixture(example_inputs)`` the continuous
+relaxation (`Mixture`).
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from sartor.space._architecture import Architecture
 from sartor.space._graph import Graph
@@ -32,6 +40,13 @@ from sartor.space._nodes import (
 )
 from sartor.space._space import CountEstimate, Space
 
+if TYPE_CHECKING:
+    from sartor.space._mixture import Mixture
+    from sartor.space._supernet import Supernet
+
+_HOME = {"Mixture": "sartor.space._mixture", "Supernet": "sartor.space._supernet"}
+"""What loads torch, and so is imported when first asked for."""
+
 __all__ = [
     "Architecture",
     "CountEstimate",
@@ -42,8 +57,18 @@ __all__ = [
     "Permutation",
     "Factory",
     "Graph",
+    "Mixture",
     "Repeat",
     "Shared",
     "Space",
     "Subset",
+    "Supernet",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'sartor.space' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOME[name]), name)

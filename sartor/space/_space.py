@@ -10,7 +10,7 @@ import struct
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,13 @@ from sartor.space._graph import Graph, GraphReader
 from sartor.space._nodes import Label, as_label, name_of
 from sartor.space._rules import Rules, check_given
 from sartor.space._sampling import CodeRows, Sampler
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from sartor.space._mixture import Mixture
+    from sartor.space._supernet import Supernet
+    from sartor.space._windows import Window
 
 MAX_LISTED = 2_000_000
 """Most architectures that are listed one by one where no formula gives an exact answer."""
@@ -751,6 +758,29 @@ class Space:
         plan, place = self._part(part)
         built = Builder(self._compiled, codes, numbers).build(plan, place)
         return built
+
+    def supernet(
+        self,
+        part: str | None = None,
+        *,
+        elastic: Sequence[str] = (),
+        separate: Sequence[str] = (),
+        windows: Mapping[type[nn.Module], Window] | None = None,
+        examples: Sequence[Mapping[str, Any]] = (),
+        seed: int = 0,
+    ) -> Supernet:
+        """Returns one store of weights for all architectures: see `sartor.space.Supernet`."""
+        from sartor.space._supernet import Supernet
+
+        return Supernet(self, part, elastic, separate, windows, examples, seed)
+
+    def mixture(
+        self, example_inputs: Sequence[Any], part: str | None = None, *, max_combinations: int = 64, seed: int = 0
+    ) -> Mixture:
+        """Returns the continuous relaxation, all alternatives at once: see `sartor.space.Mixture`."""
+        from sartor.space._mixture import Mixture
+
+        return Mixture(self, example_inputs, part, max_combinations, seed)
 
     def _part(self, part: str | None) -> tuple[Plan, str]:
         plan = self._compiled.plan

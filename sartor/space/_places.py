@@ -1,0 +1,147 @@
+"""Which module was built where in the tree, and the tensors that each place owns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from sartor.space._build import Builder
+from sartor.space._compile import Call, Compiled, Compute, Entries, Items, Pick, PickOrder, PickSubset, Plan, Splice
+
+
+@dataclass(frozen=True, eq=False)
+class Owned:
+    """A parameter, or a buffer of a normalisation, of a built network.
+
+    Attributes:
+        place: Of the partial that made the module it lies in.
+        relative: Name below the module that the place made.
+        module: Holds it.
+        name: Its name there.
+        tensor: Itself.
+        is_buffer: Whether it is a buffer.
+    """
+
+    place: str
+    relative: str
+    module: nn.Module
+    name: str
+    tensor: Tensor
+    is_buffer: bool
+
+
+class PlacingBuilder(Builder):
+    """Builds an architecture and keeps where each of its modules came from.
+
+    A partial that its receiver calls several times makes one place each time. ``read`` has the slots that the partial
+    of a place reads itself, its values and which modules it is given, without those that these read in turn.
+    """
+
+    def __init__(self, compiled: Compiled, codes: Sequence[int], numbers: dict[int, float]) -> None:
+        super().__init__(compiled, codes, numbers)
+        self.places: dict[int, str] = {}
+        self.read: dict[str, tuple[int, ...]] = {}
+        self._made: list[nn.Module] = []
+        self._calls: dict[str, int] = {}
+
+    def call(self, function: Callable[..., Any], arguments: list[Any], keywords: dict[str, Any], place: str) -> Any:
+        made = super().call(function, arguments, keywords, place)
+        if isinstance(made, nn.Module) and id(made) not in self.places:
+            number = self._calls[place] = self._calls.get(place, 0) + 1
+            own = place if number == 1 else f"{place}#{number}"
+            self.places[id(made)] = own
+            self.read[own] = self.read.get(place, ())
+            self._made.append(made)  # an id must not be given away again
+        return made
+
+    def factory(self, function: Callable[..., Any], arguments: list[Any], keywords: dict[str, Any], place: str) -> Any:
+        def make(*more: Any, **named: Any) -> Any:
+            return self.call(function, [*arguments, *more], {**keywords, **named}, place)
+
+        # A receiver may look at what it was given: the function and the arguments stay readable.
+        return _Factory(make, function, arguments, keywords)
+
+    def _call(self, plan: Call, place: str) -> Any:
+        self.read[place] = tuple(dict.fromkeys(slots_read(plan)))
+        return super()._call(plan, place)
+
+
+class _Factory(partial[Any]):
+    """A partial whose calls are noticed."""
+
+    _make: Callable[..., Any]
+
+    def __new__(
+        cls, make: Callable[..., Any], function: Callable[..., Any], arguments: list[Any], keywords: dict[str, Any]
+    ) -> _Factory:
+        made = super().__new__(cls, function, *arguments, **keywords)
+        made._make = make
+        return made
+
+    def __call__(self, /, *arguments: Any, **keywords: Any) -> Any:
+        return self._make(*arguments, **keywords)
+
+
+def slots_read(plan: Call) -> Iterator[int]:
+    """Yields the slots that decide a partial's arguments, but not those that partials among them read."""
+    for _, argument in (*plan.arguments, *plan.keywords):
+        yield from slots_above_calls(argument)
+
+
+def slots_above_calls(plan: Plan) -> Iterator[int]:
+    """Yields the slots of a plan that are not inside a partial of it."""
+    match plan:
+        case Pick(slot, options, _):
+            yield slot
+            for option in options:
+                yield from slots_above_calls(option)
+        case PickSubset(slot, items, _):
+            yield slot
+            for item in items:
+                yield from slots_above_calls(item)
+        case PickOrder(slot):
+            yield slot
+        case Splice(times, items):
+            yield from slots_above_calls(times)
+            for item in items:
+                yield from slots_above_calls(item)
+        case Compute(_, arguments):
+            for argument in arguments:
+                yield from slots_above_calls(argument)
+        case Items(_, items):
+            for item in items:
+                yield from slots_above_calls(item)
+        case Entries(entries):
+            for _, entry in entries:
+                yield from slots_above_calls(entry)
+
+
+def owned_tensors(network: nn.Module, places: Mapping[int, str]) -> list[Owned]:
+    """Returns all parameters and the buffers of normalisations; one held by two modules is listed for both."""
+    found: list[Owned] = []
+    seen: set[int] = set()
+
+    def walk(module: nn.Module, place: str, relative: str) -> None:
+        if id(module) in seen:
+            return
+        seen.add(id(module))
+        if id(module) in places:
+            place, relative = places[id(module)], ""
+        below = f"{relative}." if relative else ""
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                found.append(Owned(place, below + name, module, name, parameter, False))
+        if isinstance(module, _NormBase):
+            for name, buffer in module._buffers.items():
+                if buffer is not None:
+                    found.append(Owned(place, below + name, module, name, buffer, True))
+        for name, child in module.named_children():
+            walk(child, place, below + name)
+
+    walk(network, "", "")
+    return found

@@ -1,0 +1,466 @@
+"""Weight sharing: one store of weights, and every architecture of a space on windows of it.
+
+The store is addressed by place: where in the tree a module was made, and the tensor's name below it. An architecture's
+own network is built once, stripped of its parameters, and run on windows of the store; so any module works unchanged,
+and what is run is what would be built. Single-path weight sharing goes back to Guo et al. 2020, arXiv:1904.00420,
+slicing to Yu et al. 2019 (slimmable networks, arXiv:1812.08928) and Cai et al. 2020 (Once-for-All, arXiv:1908.09791).
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import itertools
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sartor.errors import SpaceError, near
+from sartor.space import _vary
+from sartor.space._places import Owned, PlacingBuilder, owned_tensors
+from sartor.space._windows import WINDOWS, Window, plain_window, tiled
+
+if TYPE_CHECKING:
+    from sartor.space._architecture import Architecture
+    from sartor.space._space import Space
+
+_MAX_SKELETONS = 256
+"""Networks kept for reuse; they hold no weights."""
+_MAX_COMBINATIONS = 256
+"""Combinations of one place's choices that are built to learn which shapes there are."""
+_QUIET = 100
+"""Random architectures in a row that must bring no new shape before all are taken to be known."""
+_MAX_RANDOM = 2_000
+_LIST_UP_TO = 256
+"""Spaces of so few architectures are built in full instead."""
+
+
+@dataclass(eq=False)
+class _Skeleton:
+    """An architecture's network without weights, and where each of them comes from.
+
+    Attributes:
+        network: The network.
+        plan: Name in the store, module, name there, shape, window (None for the whole), and whether the module must be
+            told through its own ``__setattr__``.
+    """
+
+    network: nn.Module
+    plan: list[tuple[str, nn.Module, str, torch.Size, Window | None, bool]]
+
+
+@dataclass(frozen=True)
+class SharedTensor:
+    """One tensor of the store and who uses which part of it.
+
+    Attributes:
+        name: In the store.
+        kind: Class of the module that holds it.
+        shape: Of the tensor in the store.
+        windows: Shapes in which it is used, in the order found.
+        settings: Choices that its place reads -> values under which this tensor is used.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    windows: tuple[tuple[int, ...], ...]
+    settings: Mapping[str, tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """What a supernet shares; prints as a table."""
+
+    tensors: tuple[SharedTensor, ...]
+
+    def __str__(self) -> str:
+        lines = []
+        for tensor in self.tensors:
+            shapes = sorted(tensor.windows, key=math.prod)
+            used = [" x ".join(map(str, shape)) or "scalar" for shape in (tensor.shape, shapes[0])]
+            used_in = f"{used[0]}, {len(shapes)} windows from {used[1]}" if len(shapes) > 1 else used[0]
+            choices = [f"{key} in {', '.join(map(str, values))}" for key, values in tensor.settings.items()]
+            when = f"  for {'; '.join(choices)}" if choices else ""
+            lines.append(f"{tensor.name}  {tensor.kind}  {used_in}{when}")
+        return "\n".join(lines)
+
+
+@dataclass(eq=False)
+class _Entry:
+    """What is known of a tensor while the store is laid out."""
+
+    tensor: Tensor
+    owner: nn.Module
+    is_buffer: bool
+    requires_grad: bool
+    windows: dict[tuple[int, ...], None] = field(default_factory=dict)
+    settings: dict[str, dict[Any, None]] = field(default_factory=dict)
+
+
+class Supernet(nn.Module):
+    """Weights for all architectures of a space; ``forward`` takes the architecture beside the inputs.
+
+    Weights are stored by place. Options that are modules have weights of their own; values that only change shapes
+    share: a smaller tensor is the leading part of the larger one, of a convolution's kernel the centre, of packed
+    projections and gates the leading part of each. Values that rename parameters (a depth inside somebody's
+    ``Sequential``) get weights of their own, unless they are named ``elastic``. `sharing` tells what shares what.
+
+    Buffers of normalisations are stored and windowed too; other buffers belong to an architecture's network and are as
+    they were built, the same in `child`. Weight decay acts on whole stored tensors, also outside the window in use.
+
+    Args:
+        space: Whose architectures.
+        part: Entry of a dict space, as for `Space.build`.
+        elastic: Choices (keys or globs) that share weights by name although they add or remove some.
+        separate: Choices whose values get weights of their own at the places that read them.
+        windows: Module class -> function of (module, name, stored tensor, shape) giving the part of that shape, for
+            modules whose leading part is not the smaller module's. `torch.nn.MultiheadAttention` and the recurrent
+            networks of torch need none.
+        examples: Architectures to lay the store out for, beside those found by trying every option of every choice,
+            every combination of choices that one place reads, and random ones until these bring nothing new.
+        seed: Initial weights are those of the largest architecture built under this seed.
+
+    Raises:
+        SpaceError: Tensors that cannot share (named with both shapes), a key without a choice, or a tree that builds
+            no module.
+
+    Example:
+        >>> from functools import partial
+        >>> from sartor.space import OneOf, Space
+        >>> space = Space(partial(nn.Linear, 4, out_features=OneOf(2, 3)))
+        >>> supernet = space.supernet()
+        >>> supernet(torch.zeros(1, 4), arch=space.architecture({"out_features": 2})).shape
+        torch.Size([1, 2])
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        part: str | None = None,
+        elastic: Sequence[str] = (),
+        separate: Sequence[str] = (),
+        windows: Mapping[type[nn.Module], Window] | None = None,
+        examples: Sequence[Mapping[str, Any]] = (),
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.space, self.seed, self._entry = space, seed, part
+        self._windows = {**WINDOWS, **(windows or {})}
+        self._elastic, self._separate = _slots_named(space, elastic), _slots_named(space, separate)
+        self._signatures: dict[str, list[tuple[str, ...]]] = {}
+        self._skeletons: OrderedDict[Architecture, _Skeleton] = OrderedDict()
+        entries = self._lay_out([space.architecture(example) for example in examples])
+        if not entries:
+            raise SpaceError("a supernet needs a space that builds modules with weights")
+        shared = []
+        for name, entry in entries.items():
+            if entry.is_buffer:
+                self.register_buffer(name, entry.tensor.clone())
+            else:
+                self.register_parameter(name, nn.Parameter(entry.tensor.clone(), entry.requires_grad))
+            settings = {key: tuple(values) for key, values in entry.settings.items()}
+            shape = tuple(entry.tensor.shape)
+            shared.append(SharedTensor(name, type(entry.owner).__name__, shape, tuple(entry.windows), settings))
+        self._sharing = Sharing(tuple(shared))
+
+    # ---- layout
+
+    def _lay_out(self, examples: Sequence[Architecture]) -> dict[str, _Entry]:
+        entries: dict[str, _Entry] = {}
+        cover = _Cover(self.space)
+        for architecture in itertools.chain(examples, cover):
+            builder, network = self._built(architecture)
+            cover.saw(builder)
+            cover.is_new = False
+            for name, owned in self._named(builder, network):
+                cover.is_new |= self._enter(entries, name, owned, builder)
+        return entries
+
+    def _enter(self, entries: dict[str, _Entry], name: str, owned: Owned, builder: PlacingBuilder) -> bool:
+        """Notes one tensor of a built network; returns whether the store had to change for it."""
+        tensor = owned.tensor.detach()
+        shape = tuple(tensor.shape)
+        entry = entries.get(name)
+        is_new = entry is None
+        if entry is None:
+            entry = entries[name] = _Entry(tensor, owned.module, owned.is_buffer, owned.tensor.requires_grad)
+        elif entry.tensor.dim() != tensor.dim():
+            raise SpaceError(
+                f"{name} has the shapes {tuple(entry.tensor.shape)} and {shape}, which cannot be shared: "
+                "name the choice between them in separate="
+            )
+        else:
+            largest = tuple(map(max, entry.tensor.shape, shape))
+            if largest != tuple(entry.tensor.shape):
+                entry.tensor, entry.owner, is_new = tiled(tensor, largest), owned.module, True
+        entry.windows.setdefault(shape)
+        for slot in builder.read.get(owned.place, ()):
+            code = builder.codes[slot]
+            if code >= 0:
+                key = self.space._compiled.slots[slot].key
+                entry.settings.setdefault(key, {}).setdefault(self.space._compiled.slots[slot].domain[code])
+        return is_new
+
+    def _built(self, architecture: Mapping[str, Any]) -> tuple[PlacingBuilder, nn.Module]:
+        plan, place = self.space._part(self._entry)
+        builder = PlacingBuilder(self.space._compiled, *self.space._parse(architecture))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            network = builder.build(plan, place)
+        if not isinstance(network, nn.Module):
+            raise SpaceError(f"a supernet needs a space that builds a module, this one builds {network!r}")
+        return builder, network
+
+    def _named(self, builder: PlacingBuilder, network: nn.Module) -> Iterator[tuple[str, Owned]]:
+        """Yields each tensor of a built network with its name in the store; a tensor of two modules has one name."""
+        owned = owned_tensors(network, builder.places)
+        by_place: dict[str, list[str]] = {}
+        for each in owned:
+            by_place.setdefault(each.place, []).append(f"{each.relative}:{each.tensor.dim()}")
+        names: dict[int, str] = {}
+        for each in owned:
+            place = self._place(each.place, tuple(by_place[each.place]), builder)
+            named = f"{place.removeprefix('.')}:{each.relative}"
+            name = names.setdefault(id(each.tensor), named.replace(".", "/"))
+            yield name, each
+
+    def _place(self, place: str, signature: tuple[str, ...], builder: PlacingBuilder) -> str:
+        """Returns the place as it is called in the store: apart from others of the tree that own other tensors."""
+        read = builder.read.get(place, ())
+        slots = self.space._compiled.slots
+        apart = [slot for slot in read if slot in self._separate and builder.codes[slot] >= 0]
+        if apart:
+            settings = (f"{slots[slot].key}={slots[slot].domain[builder.codes[slot]]}" for slot in apart)
+            place += f"{{{','.join(settings)}}}"
+        if self._elastic.intersection(read):
+            return place
+        known = self._signatures.setdefault(place, [])
+        if signature not in known:
+            known.append(signature)
+        number = known.index(signature)
+        return f"{place}~{number}" if number else place
+
+    # ---- use
+
+    def _window_of(self, module: nn.Module) -> Window:
+        return next((self._windows[kind] for kind in type(module).__mro__ if kind in self._windows), plain_window)
+
+    def _stored(self, name: str, owned: Owned, architecture: Mapping[str, Any]) -> Tensor:
+        stored = self._buffers.get(name) if owned.is_buffer else self._parameters.get(name)
+        if (
+            stored is None
+            or stored.dim() != owned.tensor.dim()
+            or any(large < small for large, small in zip(stored.shape, owned.tensor.shape, strict=True))
+        ):
+            has = "no such tensor" if stored is None else f"one of {tuple(stored.shape)}"
+            raise SpaceError(
+                f"the supernet was not laid out for {dict(architecture)}: {name} needs "
+                f"{tuple(owned.tensor.shape)}, the store has {has}. Give this architecture in examples="
+            )
+        return stored
+
+    def _skeleton(self, architecture: Architecture) -> _Skeleton:
+        known = self._skeletons.get(architecture)
+        if known is not None:
+            self._skeletons.move_to_end(architecture)
+            return known
+        builder, network = self._built(architecture)
+        plan = []
+        converted = False
+        for name, owned in list(self._named(builder, network)):
+            stored = self._stored(name, owned, architecture)
+            if not converted:
+                network.to(device=stored.device, dtype=stored.dtype if stored.dtype != owned.tensor.dtype else None)
+                converted = True
+            shape = owned.tensor.shape
+            window = None if stored.shape == shape else self._window_of(owned.module)
+            held = owned.module._buffers if owned.is_buffer else owned.module._parameters
+            del held[owned.name]
+            told = type(owned.module).__setattr__ is not nn.Module.__setattr__
+            plan.append((name, owned.module, owned.name, shape, window, told))
+        made = self._skeletons[architecture] = _Skeleton(network, plan)
+        if len(self._skeletons) > _MAX_SKELETONS:
+            self._skeletons.popitem(last=False)
+        return made
+
+    def network(self, arch: Architecture) -> nn.Module:
+        """Returns the architecture's own network on windows of the store as they are now.
+
+        It owns no parameters (proxies, pruning and export want `child`) and is to be used at once: windows record for
+        the gradient mode in which they were taken.
+
+        Raises:
+            SpaceError: Not of this space, or one that the store was not laid out for.
+        """
+        skeleton = self._skeleton(arch)
+        parameters, buffers = self._parameters, self._buffers
+        for name, module, own, shape, window, told in skeleton.plan:
+            stored = parameters.get(name)
+            tensor: Any = buffers[name] if stored is None else stored
+            if window is not None:
+                tensor = window(module, own, tensor, shape)
+            if told:
+                # A plain tensor: a parameter would be registered again.
+                setattr(module, own, tensor.view_as(tensor) if isinstance(tensor, nn.Parameter) else tensor)
+            else:
+                module.__dict__[own] = tensor
+        network = skeleton.network
+        if network.training != self.training:
+            network.train(self.training)
+        return network
+
+    def forward(self, *inputs: Any, arch: Architecture, **keywords: Any) -> Any:
+        """Returns what the network of ``arch`` gives for ``inputs``."""
+        return self.network(arch)(*inputs, **keywords)
+
+    def child(self, arch: Mapping[str, Any]) -> nn.Module:
+        """Returns the architecture's stand-alone network with a copy of its weights: the same output to the last bit.
+
+        Raises:
+            SpaceError: Not of this space, or one that the store was not laid out for.
+        """
+        builder, network = self._built(arch)
+        converted = False
+        with torch.no_grad():
+            for name, owned in list(self._named(builder, network)):
+                stored = self._stored(name, owned, arch)
+                if not converted:
+                    network.to(device=stored.device, dtype=stored.dtype if stored.dtype != owned.tensor.dtype else None)
+                    converted = True
+                window = self._window_of(owned.module)
+                getattr(owned.module, owned.name).copy_(window(owned.module, owned.name, stored, owned.tensor.shape))
+        network.train(self.training)
+        return network
+
+    def sharing(self) -> Sharing:
+        """Returns which tensors there are, in which shapes and for which values each is used."""
+        return self._sharing
+
+    # ---- what nn.Module must be told
+
+    def _apply(self, function: Callable[..., Any], recurse: bool = True) -> Self:
+        self._skeletons.clear()  # their own buffers would stay behind
+        super()._apply(function, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_skeletons": OrderedDict()}
+
+    def extra_repr(self) -> str:
+        return f"{len(self._sharing.tensors)} tensors for {self.space!r}"
+
+
+def _slots_named(space: Space, patterns: Sequence[str]) -> frozenset[int]:
+    compiled = space._compiled
+    found: set[int] = set()
+    for pattern in patterns:
+        keys = [key for key in compiled.by_key if fnmatch.fnmatchcase(key, pattern)]
+        if not keys:
+            raise SpaceError(f"no choice has the key {pattern!r}{near(pattern, space.keys)}")
+        found.update(index for key in keys for index in compiled.by_key[key])
+    return frozenset(found)
+
+
+class _Cover:
+    """Architectures from which the shapes of all are learned, the largest first.
+
+    Attributes:
+        is_new: To be set to whether the last one brought something new.
+    """
+
+    def __init__(self, space: Space) -> None:
+        self._space = space._derived(space._constraints, None)
+        self._slots = space._compiled.slots
+        self._wishes = {index: _by_size(slot.domain) for index, slot in enumerate(self._slots)}
+        self._combinations: dict[tuple[int, ...], dict[tuple[int, ...], None]] = {}
+        self._seen: set[tuple[int, ...]] = set()
+        self.is_new = True
+
+    def saw(self, builder: PlacingBuilder) -> None:
+        """Notes which combinations of choices the places of a built architecture read."""
+        for read in builder.read.values():
+            slots = tuple(slot for slot in read if self._slots[slot].kind == "choice")
+            if len(slots) > 1:
+                self._combinations.setdefault(slots, {})[tuple(builder.codes[slot] for slot in slots)] = None
+
+    def __iter__(self) -> Iterator[Architecture]:
+        try:
+            if self._space._compiled.book.floats == () and self._space.count() <= _LIST_UP_TO:
+                yield from self._new(self._forced({}))
+                yield from self._space
+                return
+        except SpaceError:  # too many to count by hand
+            pass
+        yield from self._new(self._forced({}))
+        for index, slot in enumerate(self._slots):
+            if slot.kind == "choice" and len(slot.domain) <= _MAX_COMBINATIONS:
+                for code in range(len(slot.domain)):
+                    yield from self._new(self._forced({index: code}))
+        tried: set[tuple[tuple[int, ...], tuple[int, ...]]] = set()
+        for slots in list(self._combinations):
+            sizes = [len(self._slots[slot].domain) for slot in slots]
+            if math.prod(sizes) > _MAX_COMBINATIONS:
+                continue
+            for codes in itertools.product(*map(range, sizes)):
+                if codes not in self._combinations[slots] and (slots, codes) not in tried:
+                    yield from self._new(self._forced(self._with_others(slots, codes, tried)))
+        rng = np.random.default_rng(0)
+        quiet = 0
+        for _ in range(_MAX_RANDOM):
+            if quiet >= _QUIET:
+                return
+            yield self._space.sample_choices(rng)
+            quiet = 0 if self.is_new else quiet + 1
+
+    def _with_others(
+        self, slots: tuple[int, ...], codes: tuple[int, ...], tried: set[tuple[tuple[int, ...], tuple[int, ...]]]
+    ) -> dict[int, int]:
+        """Returns one combination of a place, with open ones of places that have no choice in common."""
+        forced = dict(zip(slots, codes, strict=True))
+        tried.add((slots, codes))
+        for others, seen in self._combinations.items():
+            sizes = [len(self._slots[slot].domain) for slot in others]
+            if math.prod(sizes) > _MAX_COMBINATIONS or not forced.keys().isdisjoint(others):
+                continue
+            for own in itertools.product(*map(range, sizes)):
+                if own not in seen and (others, own) not in tried:
+                    tried.add((others, own))
+                    forced |= zip(others, own, strict=True)
+                    break
+        return forced
+
+    def _new(self, architecture: Architecture | None) -> Iterator[Architecture]:
+        if architecture is None:
+            return
+        codes = tuple(self._space._parse(architecture)[0])
+        if codes not in self._seen:
+            self._seen.add(codes)
+            yield architecture
+
+    def _forced(self, forced: Mapping[int, int]) -> Architecture | None:
+        """Returns the largest legal architecture with these codes, as many of them as can hold, or None."""
+        wishes = dict(self._wishes)
+        for slot, code in forced.items():
+            wish = np.zeros(len(self._slots[slot].domain))
+            wish[code] = 1e3
+            wishes[slot] = wish
+        codes = _vary._nearest(self._space, wishes, {})
+        if codes is None:
+            raise SpaceError("no architecture satisfies the constraints: " + self._space._constraint_names())
+        return _vary._finish(self._space, codes, {}, None)
+
+
+def _by_size(domain: Any) -> np.ndarray[Any, Any]:
+    """Returns a wish for each value, larger for what makes a larger network."""
+    values = [domain[code] for code in range(len(domain))] if len(domain) <= 4096 else []
+    sizes = [len(value) if isinstance(value, tuple) else value for value in values]
+    if any(isinstance(size, bool) or not isinstance(size, (int, float)) for size in sizes):
+        return np.zeros(len(domain))
+    order = np.argsort(np.argsort(sizes, kind="stable"), kind="stable")
+    return (order + 1.0) / max(len(domain), 1)
