@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from sartor.errors import InputError, MissingExtraError, near
 
-Kind = Literal["tasks", "strategies", "devices", "spaces", "encodings", "predictors", "proxies", "tables"]
+Kind = Literal["tasks", "strategies", "devices", "spaces", "encodings", "predictors", "proxies", "supernets", "tables"]
 _PACKAGES = {
     "encodings": "sartor.space.encodings",
     "predictors": "sartor.estimators.predictors",

@@ -1,0 +1,62 @@
+"""Single path one-shot: one random path a step.
+
+Guo et al. 2020, "Single Path One-Shot Neural Architecture Search with Uniform Sampling", arXiv:1904.00420. Every choice
+is drawn uniformly among its options, under the constraints of the space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from sartor.errors import InputError
+from sartor.registry import Spec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from sartor.space import Architecture, Space, Supernet
+    from sartor.training import Learner, Step
+
+SPEC = Spec(
+    "one-shot",
+    "sartor.supernets.one_shot:OneShot",
+    summary="one random path a step",
+    citation="Guo et al. 2020, arXiv:1904.00420",
+    when="the least to train; any space",
+)
+
+
+class OneShot:
+    """Trains random architectures of a supernet, each with the weights that all share.
+
+    Args:
+        space: Whose architectures.
+        inputs: Not needed.
+        part: Entry of a dict space.
+        seed: Of the initial weights.
+        paths: Architectures a step, whose gradients are averaged.
+
+    Raises:
+        InputError: no paths.
+    """
+
+    def __init__(
+        self, space: Space, inputs: Any = None, *, part: str | None = None, seed: int = 0, paths: int = 1
+    ) -> None:
+        if paths < 1:
+            raise InputError(f"expected at least 1 path a step, got {paths}")
+        self.space, self.paths = space, paths
+        self.module: Supernet = space.supernet(part, seed=seed)
+
+    @property
+    def weights(self) -> Supernet:
+        return self.module
+
+    def draw(self, step: Step) -> Iterable[tuple[Architecture, nn.Module]]:
+        for _ in range(self.paths):
+            architecture = self.space.sample_choices(step.numpy)
+            yield architecture, self.module.network(architecture)
+
+    def learner(self, inner: Learner) -> Learner:
+        return inner
