@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from sartor.space import Architecture
-    from sartor.training import Learner, Step
+    from sartor.training import Learner, Recipe, Step
 
 
 @runtime_checkable
@@ -29,6 +29,10 @@ class Method(Protocol):
 
     def draw(self, step: Step) -> Iterable[tuple[Architecture | None, nn.Module]]:
         """Returns the networks of a step; their losses are averaged."""
+        ...
+
+    def recipe(self, recipe: Recipe) -> Recipe:
+        """Returns the recipe with what the method needs otherwise, e.g. an optimiser of its own for the logits."""
         ...
 
     def learner(self, inner: Learner) -> Learner:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from sartor.space import Architecture, Space, Supernet
-    from sartor.training import Learner, Step
+    from sartor.training import Learner, Recipe, Step
 
 SPEC = Spec(
     "one-shot",
@@ -57,6 +57,9 @@ class OneShot:
         for _ in range(self.paths):
             architecture = self.space.sample_choices(step.numpy)
             yield architecture, self.module.network(architecture)
+
+    def recipe(self, recipe: Recipe) -> Recipe:
+        return recipe
 
     def learner(self, inner: Learner) -> Learner:
         return inner

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import nn
@@ -22,6 +22,9 @@ from sartor.training.schedule import Schedule
 from sartor.training.state import TrainingState, copied
 from sartor.training.step import CPU, Step
 from sartor.training.subject import Subject
+
+if TYPE_CHECKING:
+    from sartor.training.parallel import Ranks
 
 
 class Report(Protocol):
@@ -49,6 +52,7 @@ def fit(
     checkpoint: Callable[[TrainingState], None] | None = None,
     checkpoint_s: float = 5.0,
     deadline: float | None = None,
+    ranks: Ranks | None = None,
 ) -> TrainingState:
     """Trains the subject's module and the learner in place; returns where they stand.
 
@@ -77,6 +81,7 @@ def fit(
         checkpoint: Given the state after a step, at most once in ``checkpoint_s`` seconds and not at the last step.
         checkpoint_s: Least seconds between checkpoints.
         deadline: ``time.monotonic()`` at which to checkpoint and give up, or None.
+        ranks: The processes that share the micro-batches of each step; all call this alike, and end alike.
 
     Returns:
         The state after ``until`` steps (or what was given, when nothing was to be done).
@@ -121,7 +126,7 @@ def fit(
                     continue
                 accumulate = player.recipe.accumulate
                 value: torch.Tensor | None = None
-                for micro in range(accumulate):
+                for micro in range(accumulate) if ranks is None else ranks.micros(accumulate):
                     step = Step(index, total, seed, player.recipe, player=player.name, micro=micro, device=device)
                     seed_default(step.default_seed)
                     drawn = tuple(subject.draw(step))
@@ -142,8 +147,12 @@ def fit(
                         value = loss.detach() if value is None else value + loss.detach()
                 if value is None:
                     raise InputError(f"the subject drew no network at step {index}")
+                if ranks is not None:
+                    value = ranks.sum_gradients(player.parameters, value)
                 rates.append(player.step(value, share, index))
                 losses[player.name] = value
+            if ranks is not None:
+                ranks.average_buffers(module)
             if after is not None and step is not None:
                 with torch.no_grad():
                     after(network, step)
