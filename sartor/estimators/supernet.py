@@ -52,8 +52,8 @@ class SupernetTraining:
     """Trains shared weights to a fidelity; the candidate's architecture only says where a search would begin.
 
     The metrics are, by the inherited weights on the validation part, the means over a few random architectures and the
-    best of them (``<metric>.best``); of a differentiable method those of the relaxed network, and its indicators of
-    collapse. What is kept as ``supernet``: the weights, and the architecture that a differentiable method derives.
+    best of them (``<metric>.best``), and known faults (``fault.*``: see `sartor.supernets.faults`); of a differentiable
+    method those of the relaxed network, and its indicators of collapse. What is kept as ``supernet``: the weights, and the architecture that a differentiable method derives.
 
     Args:
         task: What the networks are for.
@@ -183,10 +183,27 @@ class SupernetTraining:
             for name, metric in task.metrics.items():
                 best = max if metric.direction == "max" else min
                 found[f"{name}.best"] = best(score[name] for score in scores)
-            return found
+            return {**found, **self._faults(method, scorer, seed)}
         _, network = next(iter(method.draw(Step(0, 1, seed, task.recipe))))
         metrics = evaluate(task, network, start, self.splits.validation)[0]
         return {**metrics, **(method.indicators() if isinstance(method, Differentiable) else {})}
+
+    def _faults(self, method: Sampled, scorer: Inherited, seed: int) -> dict[str, float]:
+        from sartor.supernets.faults import conflict, drift, imbalance
+
+        task, space = self.task, self.space
+        drawn = space.sample_choices(np.random.default_rng(derive_seed(seed, "faults")), NUM_SCORED)
+        choices = {key: space.values(key) for key in space.keys if key not in space.continuous}
+        trained = imbalance(method, choices, task.recipe, seed=seed)
+        against, moved = conflict(method, task, self.splits.train, drawn, seed=seed), drift(scorer, drawn[:4])
+        return {
+            "fault.imbalance_by_choice": trained.choice,
+            "fault.imbalance_by_depth": trained.depth,
+            "fault.conflict_share": against.share,
+            "fault.conflict_mean_cosine": against.mean_cosine,
+            "fault.drift_mean": moved.mean,
+            "fault.drift_metric": moved.metric,
+        }
 
 
 def _train_rank(

@@ -25,7 +25,6 @@ from torch.multiprocessing.spawn import spawn
 from sartor._parent import die_with
 from sartor.errors import InputError
 
-
 _CAUSE_S = 5.0
 """How long a process that lost another waits to hear why that one failed."""
 

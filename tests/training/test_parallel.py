@@ -24,10 +24,12 @@ RECIPE = Recipe(optimizer="sgd", learning_rate=0.05, batch_size=8, accumulate=2,
 
 def _space() -> Space:
     block = OneOf(
-        small=partial(nn.Conv2d, 8, 8, 3, padding=1), wide=partial(nn.Conv2d, 8, 8, 5, padding=2), skip=partial(nn.Identity)
+        small=partial(nn.Conv2d, 8, 8, 3, padding=1),
+        wide=partial(nn.Conv2d, 8, 8, 5, padding=2),
+        skip=partial(nn.Identity),
     )
-    first = partial(ConvBnAct, out_channels=8)
-    return Space(partial(Chain, 3, blocks=[first, block, partial(nn.ReLU), block], head=partial(ClassifierHead, classes=4)))
+    blocks = [partial(ConvBnAct, out_channels=8), block, partial(nn.ReLU), block]
+    return Space(partial(Chain, 3, blocks=blocks, head=partial(ClassifierHead, classes=4)))
 
 
 def _rows() -> Rows:
@@ -40,10 +42,9 @@ def _loss(network: nn.Module, batch: Any, step: Any) -> torch.Tensor:
 
 
 def _train(
-    until: int, state: TrainingState | None = None, ranks: Ranks | None = None, frozen: bool = True
+    until: int, state: TrainingState | None = None, ranks: Ranks | None = None
 ) -> tuple[TrainingState, list[float]]:
     method = OneShot(_space(), seed=3)
-    # Running statistics are where several processes differ: they do not enter the loss.
     losses: list[float] = []
     state = fit(
         method, Learner(_loss), _rows(), RECIPE, total=12, until=until, seed=1, state=state, ranks=ranks,
@@ -68,6 +69,7 @@ def test_two_processes_take_the_steps_of_one(tmp_path: Any) -> None:
     together, their_losses = _together(6)
     np.testing.assert_allclose(their_losses, losses, rtol=1e-5)
     for name, tensor in alone.module.items():
+        # Running statistics are averages over the processes; they do not enter the loss.
         if "running" not in name and "num_batches" not in name:
             torch.testing.assert_close(together.module[name], tensor, rtol=1e-4, atol=1e-6, msg=name)
     # Stopped and gone on, the losses are the same to the last bit.
