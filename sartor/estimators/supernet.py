@@ -53,7 +53,8 @@ class SupernetTraining:
 
     The metrics are, by the inherited weights on the validation part, the means over a few random architectures and the
     best of them (``<metric>.best``), and known faults (``fault.*``: see `sartor.supernets.faults`); of a differentiable
-    method those of the relaxed network, and its indicators of collapse. What is kept as ``supernet``: the weights, and the architecture that a differentiable method derives.
+    method those of the relaxed network, and its indicators of collapse. What is kept as ``supernet``: the weights, and
+    the architecture that a differentiable method derives.
 
     Args:
         task: What the networks are for.
