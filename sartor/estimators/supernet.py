@@ -106,7 +106,7 @@ class SupernetTraining:
             method, state = self._trained_together(candidate.architecture, fidelity, seed, context)
         if state.averaged is not None:
             put(method.module, state.averaged)
-        method.module.to("cpu")
+        method.module.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         kept: dict[str, Any] = {"module": copied(method.module.state_dict()), "derived": None}
         if isinstance(method, Differentiable):
             kept["derived"] = method.derive().to_json()
@@ -126,6 +126,8 @@ class SupernetTraining:
     ) -> tuple[Method, TrainingState]:
         task, train = self.task, self.splits.train
         method = make_method(task, self.space, self.method, derive_seed(seed, "supernet"), self.method_options)
+        # Pools and depthwise convolutions are 2 to 8 times as fast on a CPU when channels lie next to one another.
+        method.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         recipe = method.recipe(task.recipe)
         if ranks is not None and recipe.accumulate % ranks.size:
             recipe = dataclasses.replace(recipe, accumulate=recipe.accumulate * ranks.size)
