@@ -53,7 +53,7 @@ SCORED_SHARE = 0.1
 """Of the budget, spent on training-free scores at most."""
 EVOLUTION = "nsga2"
 """The strategy by default where scores are cheap."""
-INHERITED = Fidelity(0.0, "epochs by shared weights")
+INHERITED = Fidelity(1.0, "score by shared weights")
 """Of a score by shared weights: nothing is trained."""
 MIN_RUNG_STEPS = 40
 """Steps of the shortest rung of successive halving: below, most networks are still at chance."""
