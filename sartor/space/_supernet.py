@@ -46,12 +46,11 @@ class _Skeleton:
 
     Attributes:
         network: The network.
-        plan: Name in the store, module, name there, shape, window (None for the whole), and whether the module must be
-            told through its own ``__setattr__``.
+        plan: Name in the store, module, where the module holds it, name there, shape, and window (None for the whole).
     """
 
     network: nn.Module
-    plan: list[tuple[str, nn.Module, str, torch.Size, Window | None, bool]]
+    plan: list[tuple[str, nn.Module, dict[str, Any], str, torch.Size, Window | None]]
 
 
 @dataclass(frozen=True)
@@ -280,10 +279,9 @@ class Supernet(nn.Module):
                 converted = True
             shape = owned.tensor.shape
             window = None if stored.shape == shape else self._window_of(owned.module)
-            held = owned.module._buffers if owned.is_buffer else owned.module._parameters
-            del held[owned.name]
-            told = type(owned.module).__setattr__ is not nn.Module.__setattr__
-            plan.append((name, owned.module, owned.name, shape, window, told))
+            held: dict[str, Any] = owned.module._buffers if owned.is_buffer else owned.module._parameters
+            held[owned.name] = None
+            plan.append((name, owned.module, held, owned.name, shape, window))
         made = self._skeletons[architecture] = _Skeleton(network, plan)
         if len(self._skeletons) > _MAX_SKELETONS:
             self._skeletons.popitem(last=False)
@@ -292,24 +290,18 @@ class Supernet(nn.Module):
     def network(self, arch: Architecture) -> nn.Module:
         """Returns the architecture's own network on windows of the store as they are now.
 
-        It owns no parameters (proxies, pruning and export want `child`) and is to be used at once: windows record for
-        the gradient mode in which they were taken.
+        Its parameters are windows, which neither an optimiser nor a copy can take (proxies, pruning and export want
+        `child`). It is to be used at once: the next call for this architecture takes them again.
 
         Raises:
             SpaceError: Not of this space, or one that the store was not laid out for.
         """
         skeleton = self._skeleton(arch)
         parameters, buffers = self._parameters, self._buffers
-        for name, module, own, shape, window, told in skeleton.plan:
+        for name, module, held, own, shape, window in skeleton.plan:
             stored = parameters.get(name)
             tensor: Any = buffers[name] if stored is None else stored
-            if window is not None:
-                tensor = window(module, own, tensor, shape)
-            if told:
-                # A plain tensor: a parameter would be registered again.
-                setattr(module, own, tensor.view_as(tensor) if isinstance(tensor, nn.Parameter) else tensor)
-            else:
-                module.__dict__[own] = tensor
+            held[own] = tensor if window is None else window(module, own, tensor, shape)
         network = skeleton.network
         if network.training != self.training:
             network.train(self.training)

@@ -1,0 +1,57 @@
+"""One store of weights: every architecture runs on windows of it and is what `build` would make."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sartor.space import OneOf, Space
+
+
+class ReadsItsParameters(nn.Module):
+    """Asks for its own parameters while it runs, as networks do that place or regularise themselves."""
+
+    def __init__(self, width=4):
+        super().__init__()
+        self.inner, self.outer = nn.Linear(3, width), nn.Linear(width, 2)
+
+    def forward(self, x):
+        penalty = sum(parameter.square().sum() for parameter in self.parameters())
+        return self.outer(self.inner(x.to(next(self.parameters()).dtype))) + penalty
+
+
+def assert_child_equals_forward(supernet, *inputs, num=6):
+    """To the last bit, in eval and in train, with and without gradients."""
+    space, rng = supernet.space, np.random.default_rng(0)
+    for is_training in (True, False, True):
+        supernet.train(is_training)
+        for _ in range(num):
+            architecture = space.sample_choices(rng)
+            for is_recording in (True, False):
+                with torch.set_grad_enabled(is_recording):
+                    expected = supernet.child(architecture)(*inputs)
+                    found = supernet(*inputs, arch=architecture)
+                for one, other in zip(tensors(expected), tensors(found), strict=True):
+                    assert torch.equal(one, other), dict(architecture)
+
+
+def tensors(output):
+    return [output] if isinstance(output, Tensor) else [each for part in output for each in tensors(part)]
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+def test_a_network_that_reads_its_own_parameters_finds_the_windows():
+    supernet = Space(partial(ReadsItsParameters, width=OneOf(2, 4))).supernet()
+    assert_child_equals_forward(supernet, torch.randn(5, 3))
+    shapes = {tuple(parameter.shape) for parameter in supernet.network(next(iter(supernet.space))).parameters()}
+    assert shapes == {(2, 3), (2,), (2, 2)}
