@@ -209,7 +209,8 @@ class Supernet(nn.Module):
     def _built(self, architecture: Mapping[str, Any]) -> tuple[PlacingBuilder, nn.Module]:
         plan, place = self.space._part(self._entry)
         builder = PlacingBuilder(self.space._compiled, *self.space._parse(architecture))
-        with torch.random.fork_rng(devices=[]):
+        # What is kept must not be an inference tensor, which no later training could use.
+        with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             network = builder.build(plan, place)
         if not isinstance(network, nn.Module):
@@ -298,10 +299,12 @@ class Supernet(nn.Module):
         """
         skeleton = self._skeleton(arch)
         parameters, buffers = self._parameters, self._buffers
-        for name, module, held, own, shape, window in skeleton.plan:
-            stored = parameters.get(name)
-            tensor: Any = buffers[name] if stored is None else stored
-            held[own] = tensor if window is None else window(module, own, tensor, shape)
+        # With gradients whatever the mode: torch takes other paths, and rounds otherwise, for tensors that require none.
+        with torch.inference_mode(False):
+            for name, module, held, own, shape, window in skeleton.plan:
+                stored = parameters.get(name)
+                tensor: Any = buffers[name] if stored is None else stored
+                held[own] = tensor if window is None else window(module, own, tensor, shape)
         network = skeleton.network
         if network.training != self.training:
             network.train(self.training)

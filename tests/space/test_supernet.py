@@ -55,3 +55,32 @@ def test_a_network_that_reads_its_own_parameters_finds_the_windows():
     assert_child_equals_forward(supernet, torch.randn(5, 3))
     shapes = {tuple(parameter.shape) for parameter in supernet.network(next(iter(supernet.space))).parameters()}
     assert shapes == {(2, 3), (2,), (2, 2)}
+
+
+class RandomScale(nn.Module):
+    """Has a buffer that is no normalisation's."""
+
+    def __init__(self, width=4):
+        super().__init__()
+        self.inner = nn.Linear(3, width)
+        self.register_buffer("scale", torch.randn(width))
+
+    def forward(self, x):
+        return self.inner(x) * self.scale
+
+
+def test_a_network_first_used_in_inference_mode_can_be_trained_later():
+    space = Space(partial(RandomScale, width=OneOf(2, 4)))
+    supernet, architecture = space.supernet(), space.architecture({"width": 2})
+    with torch.inference_mode():
+        expected = supernet(torch.ones(1, 3), arch=architecture)
+    output = supernet(torch.ones(1, 3), arch=architecture)
+    assert torch.equal(expected, output)
+    output.sum().backward()
+    assert all(parameter.grad is not None for parameter in supernet.parameters())
+
+
+def test_windows_require_gradients_in_every_mode_as_parameters_do():
+    # torch multiplies by another path where weights require none: a GRU then rounds otherwise than its child.
+    supernet = Space(partial(nn.GRU, 3, OneOf(4, 8), num_layers=OneOf(1, 2), batch_first=True)).supernet()
+    assert_child_equals_forward(supernet, torch.randn(2, 5, 3))
