@@ -209,8 +209,7 @@ class Supernet(nn.Module):
     def _built(self, architecture: Mapping[str, Any]) -> tuple[PlacingBuilder, nn.Module]:
         plan, place = self.space._part(self._entry)
         builder = PlacingBuilder(self.space._compiled, *self.space._parse(architecture))
-        # What is kept must not be an inference tensor, which no later training could use.
-        with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             network = builder.build(plan, place)
         if not isinstance(network, nn.Module):
@@ -265,19 +264,28 @@ class Supernet(nn.Module):
             )
         return stored
 
+    def _prepared(self, architecture: Mapping[str, Any]) -> tuple[nn.Module, list[tuple[str, Owned, Tensor]]]:
+        """Returns the architecture's network as the store is (device, precision, mode), and what it needs of it."""
+        # What is kept must not be an inference tensor, which no later training could use.
+        with torch.inference_mode(False):
+            builder, network = self._built(architecture)
+            found = [
+                (name, owned, self._stored(name, owned, architecture)) for name, owned in self._named(builder, network)
+            ]
+            device = next(itertools.chain(self.parameters(), self.buffers())).device
+            converted = (each.dtype for _, owned, each in found if each.dtype != owned.tensor.dtype)
+            network.to(device=device, dtype=next(converted, None))
+        network.train(self.training)
+        return network, found
+
     def _skeleton(self, architecture: Architecture) -> _Skeleton:
         known = self._skeletons.get(architecture)
         if known is not None:
             self._skeletons.move_to_end(architecture)
             return known
-        builder, network = self._built(architecture)
+        network, found = self._prepared(architecture)
         plan = []
-        converted = False
-        for name, owned in list(self._named(builder, network)):
-            stored = self._stored(name, owned, architecture)
-            if not converted:
-                network.to(device=stored.device, dtype=stored.dtype if stored.dtype != owned.tensor.dtype else None)
-                converted = True
+        for name, owned, stored in found:
             shape = owned.tensor.shape
             window = None if stored.shape == shape else self._window_of(owned.module)
             held: dict[str, Any] = owned.module._buffers if owned.is_buffer else owned.module._parameters
@@ -320,17 +328,11 @@ class Supernet(nn.Module):
         Raises:
             SpaceError: Not of this space, or one that the store was not laid out for.
         """
-        builder, network = self._built(arch)
-        converted = False
-        with torch.no_grad():
-            for name, owned in list(self._named(builder, network)):
-                stored = self._stored(name, owned, arch)
-                if not converted:
-                    network.to(device=stored.device, dtype=stored.dtype if stored.dtype != owned.tensor.dtype else None)
-                    converted = True
+        network, found = self._prepared(arch)
+        with torch.inference_mode(False), torch.no_grad():
+            for _, owned, stored in found:
                 window = self._window_of(owned.module)
                 getattr(owned.module, owned.name).copy_(window(owned.module, owned.name, stored, owned.tensor.shape))
-        network.train(self.training)
         return network
 
     def sharing(self) -> Sharing:

@@ -84,3 +84,38 @@ def test_windows_require_gradients_in_every_mode_as_parameters_do():
     # torch multiplies by another path where weights require none: a GRU then rounds otherwise than its child.
     supernet = Space(partial(nn.GRU, 3, OneOf(4, 8), num_layers=OneOf(1, 2), batch_first=True)).supernet()
     assert_child_equals_forward(supernet, torch.randn(2, 5, 3))
+
+
+class KeepsItsNorm(nn.Module):
+    """Made with a normalisation in eval mode."""
+
+    def __init__(self, width=4):
+        super().__init__()
+        self.inner, self.norm = nn.Linear(3, width), nn.BatchNorm1d(width).eval()
+
+    def forward(self, x):
+        return self.norm(self.inner(x))
+
+
+def test_child_and_forward_are_in_the_mode_of_the_supernet_throughout():
+    supernet = Space(partial(KeepsItsNorm, width=OneOf(2, 4))).supernet()
+    architecture = next(iter(supernet.space))
+    for is_training in (True, False, True):
+        supernet.train(is_training)
+        modes = {
+            module.training for net in (supernet.network(architecture), supernet.child(architecture))
+            for module in net.modules()
+        }
+        assert modes == {is_training}
+    assert_child_equals_forward(supernet, torch.randn(5, 3))
+
+
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
+def test_a_child_made_without_gradients_can_be_trained(mode):
+    supernet = Space(partial(RandomScale, width=OneOf(2, 4))).supernet().double()
+    with mode():
+        child = supernet.child(next(iter(supernet.space)))
+        supernet(torch.ones(1, 3, dtype=torch.float64), arch=next(iter(supernet.space)))
+    for network in (child, supernet.network(next(iter(supernet.space)))):
+        network(torch.ones(1, 3, dtype=torch.float64)).sum().backward()
+    assert child.inner.weight.grad is not None and child.scale.dtype == torch.float64
