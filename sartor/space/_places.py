@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.utils.parametrize import is_parametrized
 
 from sartor.space._build import Builder
 from sartor.space._compile import Call, Compiled, Compute, Entries, Items, Pick, PickOrder, PickSubset, Plan, Splice
@@ -25,6 +26,7 @@ class Owned:
         name: Its name there.
         tensor: Itself.
         is_buffer: Whether it is a buffer.
+        shaped_like: Module and name of the tensor whose windows it takes: its own, or what it parametrises.
     """
 
     place: str
@@ -33,6 +35,7 @@ class Owned:
     name: str
     tensor: Tensor
     is_buffer: bool
+    shaped_like: tuple[nn.Module, str]
 
 
 class PlacingBuilder(Builder):
@@ -125,6 +128,7 @@ def owned_tensors(network: nn.Module, places: Mapping[int, str]) -> list[Owned]:
     """Returns all parameters and the buffers of normalisations; one held by two modules is listed for both."""
     found: list[Owned] = []
     seen: set[int] = set()
+    parametrised: dict[int, tuple[nn.Module, str]] = {}
 
     def walk(module: nn.Module, place: str, relative: str) -> None:
         if id(module) in seen:
@@ -135,11 +139,15 @@ def owned_tensors(network: nn.Module, places: Mapping[int, str]) -> list[Owned]:
         below = f"{relative}." if relative else ""
         for name, parameter in module._parameters.items():
             if parameter is not None:
-                found.append(Owned(place, below + name, module, name, parameter, False))
+                shaped_like = parametrised.get(id(module), (module, name))
+                found.append(Owned(place, below + name, module, name, parameter, False, shaped_like))
         if isinstance(module, _NormBase):
             for name, buffer in module._buffers.items():
                 if buffer is not None:
-                    found.append(Owned(place, below + name, module, name, buffer, True))
+                    found.append(Owned(place, below + name, module, name, buffer, True, (module, name)))
+        if is_parametrized(module):
+            originals: Any = module.parametrizations
+            parametrised.update((id(held), (module, name)) for name, held in originals.items())
         for name, child in module.named_children():
             walk(child, place, below + name)
 

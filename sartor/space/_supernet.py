@@ -46,11 +46,11 @@ class _Skeleton:
 
     Attributes:
         network: The network.
-        plan: Name in the store, module, where the module holds it, name there, shape, and window (None for the whole).
+        plan: Name in the store, what of the network holds the tensor, name there, and window (None for the whole).
     """
 
     network: nn.Module
-    plan: list[tuple[str, nn.Module, dict[str, Any], str, torch.Size, Window | None]]
+    plan: list[tuple[str, dict[str, Any], str, Callable[[Tensor], Tensor] | None]]
 
 
 @dataclass(frozen=True)
@@ -247,8 +247,12 @@ class Supernet(nn.Module):
 
     # ---- use
 
-    def _window_of(self, module: nn.Module) -> Window:
-        return next((self._windows[kind] for kind in type(module).__mro__ if kind in self._windows), plain_window)
+    def _window_of(self, owned: Owned) -> Callable[[Tensor], Tensor]:
+        """Returns what takes the part of a stored tensor that a network wants."""
+        module, name = owned.shaped_like
+        shape = owned.tensor.shape
+        window = next((self._windows[kind] for kind in type(module).__mro__ if kind in self._windows), plain_window)
+        return lambda stored: window(module, name, stored, shape)
 
     def _stored(self, name: str, owned: Owned, architecture: Mapping[str, Any]) -> Tensor:
         stored = self._buffers.get(name) if owned.is_buffer else self._parameters.get(name)
@@ -286,11 +290,10 @@ class Supernet(nn.Module):
         network, found = self._prepared(architecture)
         plan = []
         for name, owned, stored in found:
-            shape = owned.tensor.shape
-            window = None if stored.shape == shape else self._window_of(owned.module)
+            window = None if stored.shape == owned.tensor.shape else self._window_of(owned)
             held: dict[str, Any] = owned.module._buffers if owned.is_buffer else owned.module._parameters
             held[owned.name] = None
-            plan.append((name, owned.module, held, owned.name, shape, window))
+            plan.append((name, held, owned.name, window))
         made = self._skeletons[architecture] = _Skeleton(network, plan)
         if len(self._skeletons) > _MAX_SKELETONS:
             self._skeletons.popitem(last=False)
@@ -309,10 +312,10 @@ class Supernet(nn.Module):
         parameters, buffers = self._parameters, self._buffers
         # With gradients whatever the mode: torch takes other paths, and rounds otherwise, for tensors that require none.
         with torch.inference_mode(False):
-            for name, module, held, own, shape, window in skeleton.plan:
+            for name, held, own, window in skeleton.plan:
                 stored = parameters.get(name)
                 tensor: Any = buffers[name] if stored is None else stored
-                held[own] = tensor if window is None else window(module, own, tensor, shape)
+                held[own] = tensor if window is None else window(tensor)
         network = skeleton.network
         if network.training != self.training:
             network.train(self.training)
@@ -331,8 +334,7 @@ class Supernet(nn.Module):
         network, found = self._prepared(arch)
         with torch.inference_mode(False), torch.no_grad():
             for _, owned, stored in found:
-                window = self._window_of(owned.module)
-                getattr(owned.module, owned.name).copy_(window(owned.module, owned.name, stored, owned.tensor.shape))
+                getattr(owned.module, owned.name).copy_(self._window_of(owned)(stored))
         return network
 
     def sharing(self) -> Sharing:

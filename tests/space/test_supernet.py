@@ -119,3 +119,22 @@ def test_a_child_made_without_gradients_can_be_trained(mode):
     for network in (child, supernet.network(next(iter(supernet.space)))):
         network(torch.ones(1, 3, dtype=torch.float64)).sum().backward()
     assert child.inner.weight.grad is not None and child.scale.dtype == torch.float64
+
+
+def by_name(supernet, ending):
+    (found,) = (tensor for name, tensor in supernet.state_dict().items() if name.endswith(ending))
+    return found
+
+
+def normed_conv(in_channels, out_channels, kernel):
+    return nn.utils.parametrizations.weight_norm(nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2))
+
+
+def test_a_parametrised_kernel_is_centred_as_the_kernel_would_be():
+    space = Space(partial(normed_conv, 3, OneOf(4, 8), OneOf(3, 5)))
+    supernet = space.supernet()
+    assert_child_equals_forward(supernet, torch.randn(2, 3, 6, 6))
+    child = supernet.child({"out_channels": 4, "kernel": 3})
+    direction, norm = by_name(supernet, "original1"), by_name(supernet, "original0")
+    assert torch.equal(child.parametrizations.weight.original1, direction[:4, :, 1:4, 1:4])
+    assert torch.equal(child.parametrizations.weight.original0, norm[:4])
