@@ -120,7 +120,7 @@ class Supernet(nn.Module):
         separate: Choices whose values get weights of their own at the places that read them.
         windows: Module class -> function of (module, name, stored tensor, shape) giving the part of that shape, for
             modules whose leading part is not the smaller module's. `torch.nn.MultiheadAttention` and the recurrent
-            networks of torch need none.
+            networks and cells of torch need none.
         examples: Architectures to lay the store out for, beside those found by trying every option of every choice,
             every combination of choices that one place reads, and random ones until these bring nothing new.
         seed: Initial weights are those of the largest architecture built under this seed.
@@ -252,7 +252,17 @@ class Supernet(nn.Module):
         module, name = owned.shaped_like
         shape = owned.tensor.shape
         window = next((self._windows[kind] for kind in type(module).__mro__ if kind in self._windows), plain_window)
-        return lambda stored: window(module, name, stored, shape)
+
+        def part(stored: Tensor) -> Tensor:
+            taken = window(module, name, stored, shape)
+            if taken.shape != shape:
+                raise SpaceError(
+                    f"the window for {name} of {type(module).__name__} gives {tuple(taken.shape)} of the stored "
+                    f"{tuple(stored.shape)}, its module needs {tuple(shape)}"
+                )
+            return taken
+
+        return part
 
     def _stored(self, name: str, owned: Owned, architecture: Mapping[str, Any]) -> Tensor:
         stored = self._buffers.get(name) if owned.is_buffer else self._parameters.get(name)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from sartor.errors import SpaceError
 from sartor.space import OneOf, Space
 
 
@@ -138,3 +139,60 @@ def test_a_parametrised_kernel_is_centred_as_the_kernel_would_be():
     direction, norm = by_name(supernet, "original1"), by_name(supernet, "original0")
     assert torch.equal(child.parametrizations.weight.original1, direction[:4, :, 1:4, 1:4])
     assert torch.equal(child.parametrizations.weight.original0, norm[:4])
+
+
+@pytest.mark.parametrize(("kind", "num_gates"), [(nn.LSTM, 4), (nn.GRU, 3), (nn.RNN, 1)])
+def test_packed_gates_of_recurrent_networks_are_sliced_gate_by_gate(kind, num_gates):
+    supernet = Space(partial(kind, input_size=OneOf(3, 5), hidden_size=OneOf(4, 8))).supernet()
+    assert_child_equals_forward_at(supernet, {"input_size": 3, "hidden_size": 4}, torch.randn(6, 2, 3))
+    child = supernet.child({"input_size": 3, "hidden_size": 4})
+    assert torch.equal(child.weight_ih_l0, gates(by_name(supernet, "weight_ih_l0"), num_gates, 4)[:, :3])
+    assert torch.equal(child.weight_hh_l0, gates(by_name(supernet, "weight_hh_l0"), num_gates, 4)[:, :4])
+    assert torch.equal(child.bias_hh_l0, gates(by_name(supernet, "bias_hh_l0"), num_gates, 4))
+
+
+@pytest.mark.parametrize(("kind", "num_gates"), [(nn.LSTMCell, 4), (nn.GRUCell, 3), (nn.RNNCell, 1)])
+def test_packed_gates_of_recurrent_cells_are_sliced_gate_by_gate(kind, num_gates):
+    supernet = Space(partial(kind, 3, hidden_size=OneOf(4, 8))).supernet()
+    assert_child_equals_forward(supernet, torch.randn(2, 3))
+    child = supernet.child({"hidden_size": 4})
+    assert torch.equal(child.weight_ih, gates(by_name(supernet, "weight_ih"), num_gates, 4))
+    assert torch.equal(child.weight_hh, gates(by_name(supernet, "weight_hh"), num_gates, 4)[:, :4])
+    assert torch.equal(child.bias_ih, gates(by_name(supernet, "bias_ih"), num_gates, 4))
+
+
+def gates(packed, num_gates, size):
+    return torch.cat([gate[:size] for gate in packed.chunk(num_gates)])
+
+
+def assert_child_equals_forward_at(supernet, values, *inputs):
+    architecture = supernet.space.architecture(values)
+    for one, other in zip(
+        tensors(supernet.child(architecture)(*inputs)), tensors(supernet(*inputs, arch=architecture)), strict=True
+    ):
+        assert torch.equal(one, other)
+
+
+def test_a_window_of_the_wrong_shape_is_refused_by_name():
+    def first_row(module, name, stored, shape):
+        return stored[:1]
+
+    supernet = Space(partial(nn.Linear, 3, OneOf(2, 4))).supernet(windows={nn.Linear: first_row})
+    architecture = supernet.space.architecture({"out_features": 2})
+    message = r"window for weight of Linear gives \(1, 3\) of the stored \(4, 3\), its module needs \(2, 3\)"
+    with pytest.raises(SpaceError, match=message):
+        supernet.child(architecture)
+    with pytest.raises(SpaceError, match=message):
+        supernet(torch.zeros(1, 3), arch=architecture)
+
+
+def last_rows(module, name, stored, shape):
+    return stored[(slice(-shape[0], None), *(slice(size) for size in shape[1:]))]
+
+
+def test_a_person_may_say_which_part_a_module_takes():
+    supernet = Space(partial(nn.Linear, 3, OneOf(2, 4))).supernet(windows={nn.Linear: last_rows})
+    assert_child_equals_forward(supernet, torch.randn(5, 3))
+    child = supernet.child({"out_features": 2})
+    assert torch.equal(child.weight, by_name(supernet, "weight")[-2:])
+    assert torch.equal(child.bias, by_name(supernet, "bias")[-2:])
