@@ -9,6 +9,7 @@ derived by `Space.argmax`, which respects them.
 from __future__ import annotations
 
 import contextlib
+import copy
 import fnmatch
 import itertools
 import math
@@ -360,6 +361,7 @@ class _Relaxer(Builder):
         compiled = space._compiled
         super().__init__(compiled, [-1] * len(compiled.slots), {})
         self.frame, self.max_combinations = frame, max_combinations
+        self._copies: dict[int, Any] = {}
         self._numbers = dict(space._rules.fixed)
         for constraint in space._constraints:
             if isinstance(constraint, Given):
@@ -368,6 +370,9 @@ class _Relaxer(Builder):
                         code = compiled.slots[slot].domain.code(constraint.value)
                         if compiled.slots[slot].kind == "choice" and code is not None:
                             self.codes[slot] = code  # type: ignore[index]
+
+    def fixed(self, value: Any) -> Any:
+        return copy.deepcopy(value, self._copies) if isinstance(value, nn.Module) else value
 
     def build(self, plan: Plan, place: str = "") -> Any:
         match plan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -51,6 +52,7 @@ class PlacingBuilder(Builder):
         self.read: dict[str, tuple[int, ...]] = {}
         self._made: list[nn.Module] = []
         self._calls: dict[str, int] = {}
+        self._copies: dict[int, Any] = {}
 
     def call(self, function: Callable[..., Any], arguments: list[Any], keywords: dict[str, Any], place: str) -> Any:
         made = super().call(function, arguments, keywords, place)
@@ -68,6 +70,10 @@ class PlacingBuilder(Builder):
 
         # A receiver may look at what it was given: the function and the arguments stay readable.
         return _Factory(make, function, arguments, keywords)
+
+    def fixed(self, value: Any) -> Any:
+        # Its weights go to the store; the tree must keep its own, for the next network too.
+        return copy.deepcopy(value, self._copies) if isinstance(value, nn.Module) else value
 
     def _call(self, plan: Call, place: str) -> Any:
         self.read[place] = tuple(dict.fromkeys(slots_read(plan)))

@@ -196,3 +196,19 @@ def test_a_person_may_say_which_part_a_module_takes():
     child = supernet.child({"out_features": 2})
     assert torch.equal(child.weight, by_name(supernet, "weight")[-2:])
     assert torch.equal(child.bias, by_name(supernet, "bias")[-2:])
+
+
+def test_a_module_that_stands_in_the_tree_is_copied_and_keeps_its_weights():
+    pretrained = nn.Linear(3, 3)
+    before = pretrained.weight.detach().clone()
+    space = Space(partial(nn.Sequential, pretrained, OneOf(partial(nn.ReLU), partial(nn.Tanh)), pretrained))
+    supernet = space.supernet()
+    assert torch.equal(by_name(supernet, "0/weight"), before)
+    assert_child_equals_forward(supernet, torch.randn(5, 3))
+    with torch.no_grad():
+        for parameter in supernet.parameters():
+            parameter.zero_()
+    assert torch.equal(pretrained.weight, before)
+    child = supernet.child(next(iter(space)))
+    assert child[0] is child[2] and child[0] is not pretrained
+    assert len(list(supernet.parameters())) == 2
