@@ -198,6 +198,7 @@ class Supernet(nn.Module):
             largest = tuple(map(max, entry.tensor.shape, shape))
             if largest != tuple(entry.tensor.shape):
                 entry.tensor, entry.owner, is_new = tiled(tensor, largest), owned.module, True
+        entry.requires_grad |= owned.tensor.requires_grad
         entry.windows.setdefault(shape)
         for slot in builder.read.get(owned.place, ()):
             code = builder.codes[slot]
@@ -260,7 +261,7 @@ class Supernet(nn.Module):
                     f"the window for {name} of {type(module).__name__} gives {tuple(taken.shape)} of the stored "
                     f"{tuple(stored.shape)}, its module needs {tuple(shape)}"
                 )
-            return taken
+            return taken if owned.tensor.requires_grad else taken.detach()
 
         return part
 
@@ -300,7 +301,9 @@ class Supernet(nn.Module):
         network, found = self._prepared(architecture)
         plan = []
         for name, owned, stored in found:
-            window = None if stored.shape == owned.tensor.shape else self._window_of(owned)
+            is_frozen = stored.requires_grad and not owned.tensor.requires_grad
+            is_whole = stored.shape == owned.tensor.shape and not is_frozen
+            window = None if is_whole else self._window_of(owned)
             held: dict[str, Any] = owned.module._buffers if owned.is_buffer else owned.module._parameters
             held[owned.name] = None
             plan.append((name, held, owned.name, window))

@@ -212,3 +212,30 @@ def test_a_module_that_stands_in_the_tree_is_copied_and_keeps_its_weights():
     child = supernet.child(next(iter(space)))
     assert child[0] is child[2] and child[0] is not pretrained
     assert len(list(supernet.parameters())) == 2
+
+
+class MayBeFrozen(nn.Module):
+    def __init__(self, is_frozen=False, width=4):
+        super().__init__()
+        self.inner, self.outer = nn.Linear(3, width).requires_grad_(not is_frozen), nn.Linear(width, 1)
+
+    def forward(self, x):
+        return self.outer(self.inner(x))
+
+
+def test_parameters_built_frozen_stay_frozen():
+    supernet = Space(partial(MayBeFrozen, True, width=OneOf(2, 4))).supernet()
+    assert {name: parameter.requires_grad for name, parameter in supernet.named_parameters()} == {
+        ":inner/weight": False, ":inner/bias": False, ":outer/weight": True, ":outer/bias": True
+    }
+
+
+@pytest.mark.parametrize("width", [2, 4])
+def test_a_choice_may_freeze_what_other_architectures_train(width):
+    space = Space(partial(MayBeFrozen, is_frozen=OneOf(True, False), width=OneOf(2, 4)))
+    supernet = space.supernet()
+    for is_frozen in (True, False):
+        supernet.zero_grad()
+        supernet(torch.randn(5, 3), arch=space.architecture({"is_frozen": is_frozen, "width": width})).sum().backward()
+        trained = [name for name, parameter in supernet.named_parameters() if parameter.grad is not None]
+        assert trained == [":inner/weight", ":inner/bias"] * (not is_frozen) + [":outer/weight", ":outer/bias"]
