@@ -36,7 +36,7 @@ from sartor.space._compile import (
 )
 from sartor.space._constraints import Given
 from sartor.space._nodes import name_of
-from sartor.space._places import slots_above_calls
+from sartor.space._places import seeded, slots_above_calls
 
 if TYPE_CHECKING:
     from sartor.space._nodes import Label
@@ -263,8 +263,7 @@ class Mixture(nn.Module):
         self.space = space
         self.frame = _Frame()
         plan, place = space._part(part)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             network = _Relaxer(space, self.frame, max_combinations).build(plan, place)
         if not isinstance(network, nn.Module):
             raise SpaceError(f"a mixture needs a space that builds a module, this one builds {_kind(network)}")

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from sartor.errors import SpaceError, near
 from sartor.space import _vary
-from sartor.space._places import Owned, PlacingBuilder, owned_tensors
+from sartor.space._places import Owned, PlacingBuilder, owned_tensors, seeded
 from sartor.space._windows import WINDOWS, Window, plain_window, tiled
 
 if TYPE_CHECKING:
@@ -210,8 +210,7 @@ class Supernet(nn.Module):
     def _built(self, architecture: Mapping[str, Any]) -> tuple[PlacingBuilder, nn.Module]:
         plan, place = self.space._part(self._entry)
         builder = PlacingBuilder(self.space._compiled, *self.space._parse(architecture))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+        with seeded(self.seed):
             network = builder.build(plan, place)
         if not isinstance(network, nn.Module):
             raise SpaceError(f"a supernet needs a space that builds a module, this one builds {network!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from functools import partial
 
 import numpy as np
@@ -239,3 +240,31 @@ def test_a_choice_may_freeze_what_other_architectures_train(width):
         supernet(torch.randn(5, 3), arch=space.architecture({"is_frozen": is_frozen, "width": width})).sum().backward()
         trained = [name for name, parameter in supernet.named_parameters() if parameter.grad is not None]
         assert trained == [":inner/weight", ":inner/bias"] * (not is_frozen) + [":outer/weight", ":outer/bias"]
+
+
+class RandomEverywhere(nn.Module):
+    """Draws from every global generator while it is built."""
+
+    def __init__(self, width=4):
+        super().__init__()
+        self.inner = nn.Linear(3, width)
+        self.register_buffer("scale", torch.randn(width))
+        self.register_buffer("shift", torch.as_tensor(np.random.randn(width), dtype=torch.float32))
+        self.factor = random.random()
+
+    def forward(self, x):
+        return self.inner(x) * self.scale * self.factor + self.shift
+
+
+def test_what_a_network_draws_when_built_is_equal_in_child_and_forward():
+    assert_child_equals_forward(Space(partial(RandomEverywhere, width=OneOf(2, 4))).supernet(), torch.randn(5, 3))
+
+
+def test_building_a_supernet_and_its_networks_leaves_the_global_generators_alone(monkeypatch):
+    # Not torch.manual_seed: it would start the accelerators' generators anew, and with them dropout.
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("an accelerator was seeded"))
+    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+    supernet = Space(partial(RandomEverywhere, width=OneOf(2, 4))).supernet()
+    supernet(torch.zeros(1, 3), arch=next(iter(supernet.space)))
+    supernet.child(next(iter(supernet.space)))
+    assert before == (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())
