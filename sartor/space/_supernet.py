@@ -19,14 +19,15 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from sartor.errors import SpaceError, near
 from sartor.space import _vary
+from sartor.space._architecture import Architecture
 from sartor.space._places import Owned, PlacingBuilder, owned_tensors, seeded
 from sartor.space._windows import WINDOWS, Window, plain_window, tiled
 
 if TYPE_CHECKING:
-    from sartor.space._architecture import Architecture
     from sartor.space._space import Space
 
 _MAX_SKELETONS = 256
@@ -214,6 +215,12 @@ class Supernet(nn.Module):
             network = builder.build(plan, place)
         if not isinstance(network, nn.Module):
             raise SpaceError(f"a supernet needs a space that builds a module, this one builds {network!r}")
+        lazy = next((name for name, parameter in network.named_parameters() if is_lazy(parameter)), None)
+        if lazy is not None:
+            raise SpaceError(
+                f"{lazy} has no shape before its network runs, so that nothing can be shared: give the lazy module its "
+                "input size (partial(nn.Linear, in_features, ...) instead of nn.LazyLinear)"
+            )
         return builder, network
 
     def _named(self, builder: PlacingBuilder, network: nn.Module) -> Iterator[tuple[str, Owned]]:
@@ -311,7 +318,7 @@ class Supernet(nn.Module):
             self._skeletons.popitem(last=False)
         return made
 
-    def network(self, arch: Architecture) -> nn.Module:
+    def network(self, arch: Mapping[str, Any]) -> nn.Module:
         """Returns the architecture's own network on windows of the store as they are now.
 
         Its parameters are windows, which neither an optimiser nor a copy can take (proxies, pruning and export want
@@ -320,7 +327,7 @@ class Supernet(nn.Module):
         Raises:
             SpaceError: Not of this space, or one that the store was not laid out for.
         """
-        skeleton = self._skeleton(arch)
+        skeleton = self._skeleton(arch if isinstance(arch, Architecture) else self.space.architecture(arch))
         parameters, buffers = self._parameters, self._buffers
         # With gradients whatever the mode: torch takes other paths, and rounds otherwise, for tensors that require none.
         with torch.inference_mode(False):
@@ -333,7 +340,7 @@ class Supernet(nn.Module):
             network.train(self.training)
         return network
 
-    def forward(self, *inputs: Any, arch: Architecture, **keywords: Any) -> Any:
+    def forward(self, *inputs: Any, arch: Mapping[str, Any], **keywords: Any) -> Any:
         """Returns what the network of ``arch`` gives for ``inputs``."""
         return self.network(arch)(*inputs, **keywords)
 

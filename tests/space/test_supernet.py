@@ -268,3 +268,15 @@ def test_building_a_supernet_and_its_networks_leaves_the_global_generators_alone
     supernet(torch.zeros(1, 3), arch=next(iter(supernet.space)))
     supernet.child(next(iter(supernet.space)))
     assert before == (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())
+
+
+def test_lazy_modules_are_refused_with_what_to_write_instead():
+    with pytest.raises(SpaceError, match=r"0.weight has no shape before its network runs.*input size"):
+        Space(partial(nn.Sequential, partial(nn.LazyLinear, OneOf(2, 4)))).supernet()
+
+
+def test_an_architecture_may_be_any_mapping():
+    supernet = Space(partial(nn.Linear, 3, OneOf(2, 4))).supernet()
+    assert supernet(torch.zeros(1, 3), arch={"out_features": 2}).shape == (1, 2)
+    with pytest.raises(SpaceError, match="out_features"):
+        supernet(torch.zeros(1, 3), arch={"out_features": 3})
