@@ -37,6 +37,8 @@ _MAX_COMBINATIONS = 256
 _QUIET = 100
 """Random architectures in a row that must bring no new shape before all are taken to be known."""
 _MAX_RANDOM = 2_000
+_WITHOUT_DOTS = str.maketrans({".": "/", "/": "%2F", "%": "%25"})
+"""Names of parameters hold no dots; a slash of a label is told apart from one that was a dot."""
 _LIST_UP_TO = 256
 """Spaces of so few architectures are built in full instead."""
 
@@ -198,7 +200,10 @@ class Supernet(nn.Module):
         else:
             largest = tuple(map(max, entry.tensor.shape, shape))
             if largest != tuple(entry.tensor.shape):
-                entry.tensor, entry.owner, is_new = tiled(tensor, largest), owned.module, True
+                grown = tiled(tensor, largest)
+                if largest != shape:  # neither is the larger: what is there stays
+                    grown[tuple(map(slice, entry.tensor.shape))] = entry.tensor
+                entry.tensor, entry.owner, is_new = grown, owned.module, True
         entry.requires_grad |= owned.tensor.requires_grad
         entry.windows.setdefault(shape)
         for slot in builder.read.get(owned.place, ()):
@@ -233,7 +238,7 @@ class Supernet(nn.Module):
         for each in owned:
             place = self._place(each.place, tuple(by_place[each.place]), builder)
             named = f"{place.removeprefix('.')}:{each.relative}"
-            name = names.setdefault(id(each.tensor), named.replace(".", "/"))
+            name = names.setdefault(id(each.tensor), named.translate(_WITHOUT_DOTS))
             yield name, each
 
     def _place(self, place: str, signature: tuple[str, ...], builder: PlacingBuilder) -> str:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sartor.errors import SpaceError
-from sartor.space import OneOf, Space
+from sartor.space import OneOf, Shared, Space
 
 
 class ReadsItsParameters(nn.Module):
@@ -280,3 +280,18 @@ def test_an_architecture_may_be_any_mapping():
     assert supernet(torch.zeros(1, 3), arch={"out_features": 2}).shape == (1, 2)
     with pytest.raises(SpaceError, match="out_features"):
         supernet(torch.zeros(1, 3), arch={"out_features": 3})
+
+
+def test_options_whose_labels_differ_in_a_slash_have_weights_of_their_own():
+    options = {"a.b": partial(nn.Linear, 3, 3), "a/b": partial(nn.Linear, 3, 3)}
+    supernet = Space(partial(nn.Sequential, OneOf(**options))).supernet()
+    assert len(list(supernet.parameters())) == 4
+
+
+def test_where_no_architecture_is_largest_the_first_keeps_its_initial_weights():
+    width, height = Shared("width", OneOf(4, 8)), Shared("height", OneOf(4, 8))
+    space = Space(partial(nn.Linear, width, height, bias=False)).where(lambda w, h: w * h <= 32, "width", "height")
+    (weight,) = space.supernet().parameters()
+    assert weight.shape == (8, 8)
+    # Seen were 8 x 4, 4 x 8 and 4 x 4: nothing of these repeats, which would make neurons that stay equal.
+    assert len(weight[:4].unique()) == 32 and len(weight[:, :4].unique()) == 32
