@@ -336,9 +336,10 @@ class Mixture(nn.Module):
             slot: _listed(key, self.subsets[key], weights[key]) for key, slot in self._subsets.items() if key in weights
         }
         frame.values = values
-        output = self.network(*inputs, **keywords)
-        frame.values, frame.shares = None, {}
-        return output
+        try:
+            return self.network(*inputs, **keywords)
+        finally:
+            frame.values, frame.shares = None, {}
 
 
 def _listed(key: str, labels: Sequence[Label], weights: Tensor | Mapping[Label, Tensor]) -> list[Tensor | None]:
