@@ -157,21 +157,22 @@ class Gate(_Transparent):
         self.repetition = repetition
         self.choice, self.slot, self.codes = name, slot, frozenset(codes)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Any, *inputs: Any, **keywords: Any) -> Any:
         weights = self.frame.of(self.slot)
         inside = [weight for code, weight in enumerate(weights) if code in self.codes and weight is not None]
         outside = [weight for code, weight in enumerate(weights) if code not in self.codes and weight is not None]
-        if not inside:
-            return x
-        output = self.repetition(x)
-        if self.frame.is_checking and _shapes(output) != _shapes(x):
-            raise SpaceError(
-                f"{self.choice} cannot be mixed: leaving a repetition out needs equal shapes, it maps {_shapes(x)} to "
-                f"{_shapes(output)}"
-            )
-        if not outside:
-            return output
-        return _plus(_plus(None, output, _sum(inside)), x, _sum(outside))
+        if not inside and not outside:
+            raise SpaceError(f"no alternative of {self.choice} has a weight")
+        total: Any = None
+        if inside:
+            output = self.repetition(x, *inputs, **keywords)
+            if self.frame.is_checking and _shapes(output) != _shapes(x):
+                raise SpaceError(
+                    f"{self.choice} cannot be mixed: leaving a repetition out needs equal shapes, it maps {_shapes(x)} "
+                    f"to {_shapes(output)}"
+                )
+            total = _plus(total, output, _sum(inside))
+        return _plus(total, x, _sum(outside)) if outside else total
 
 
 class Scaled(_Transparent):

@@ -90,3 +90,47 @@ def test_a_mixture_compiles_to_one_graph_and_keeps_no_weights():
             assert torch.equal(one, other)
     with pytest.raises(SpaceError, match="during its forward only"):
         mixture.network(x)
+
+
+class Masked(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(4, 4)
+
+    def forward(self, x, mask, scale=1.0):
+        return self.inner(x) * mask * scale
+
+
+class Layers(nn.Module):
+    """Hands its layers more than one input."""
+
+    def __init__(self, layers):
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer(x, torch.ones(4), scale=2.0)
+        return x
+
+
+def test_repetitions_may_take_more_inputs_than_the_one_they_map():
+    (x,) = inputs()
+    mixture = Space(partial(Layers, layers=Repeat(partial(Masked), OneOf(1, 2)))).mixture((x,))
+    first, second = (gate.repetition if hasattr(gate, "repetition") else gate for gate in mixture.network.layers)
+    once = 2 * first.inner(x)
+    twice = 2 * second.inner(once)
+    found = mixture(x, weights={"layers.times": torch.tensor([0.25, 0.75])})
+    torch.testing.assert_close(found, 0.25 * once + 0.75 * twice)
+
+
+def test_a_single_number_of_repetitions_is_weighted_too_so_that_its_weight_learns():
+    (x,) = inputs()
+    mixture = Space(partial(nn.Sequential, Repeat(partial(nn.Linear, 4, 4), OneOf(1, 2)))).mixture((x,))
+    for times in (1, 2):
+        weight = torch.tensor(0.5, requires_grad=True)
+        output = mixture(x, weights={"0.times": {times: weight}})
+        (gradient,) = torch.autograd.grad(output.sum(), weight)
+        torch.testing.assert_close(gradient, output.sum() / 0.5)
+    with pytest.raises(SpaceError, match="no alternative of 0.times has a weight"):
+        mixture(x, weights={"0.times": {}})
