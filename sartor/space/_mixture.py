@@ -143,8 +143,8 @@ class Mixed(_Transparent):
         if not values:
             raise AttributeError(f"no alternative of {self.choice} has {name!r}")
         first = next(iter(values.values()))
-        if any(value != first for value in values.values()):
-            said = ", ".join(f"{label} has {value}" for label, value in values.items())
+        if any(value is not first and (isinstance(value, Tensor) or value != first) for value in values.values()):
+            said = ", ".join(f"{label} has {_described(value)}" for label, value in values.items())
             raise SpaceError(f"the alternatives of {self.choice} cannot be mixed, they differ in {name}: {said}")
         return first
 
@@ -261,6 +261,8 @@ class Mixture(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if isinstance(example_inputs, Tensor):
+            raise SpaceError("example_inputs are what the network is called with, a tuple: (x,) for one tensor x")
         self.space = space
         self.frame = _Frame()
         plan, place = space._part(part)
@@ -352,6 +354,10 @@ def _listed(key: str, labels: Sequence[Label], weights: Tensor | Mapping[Label, 
     unknown = [label for label in weights if label not in labels]
     if unknown:
         raise SpaceError(f"{key} has no value {unknown[0]!r}{near(str(unknown[0]), map(str, labels))}")
+    for label, weight in weights.items():
+        if not isinstance(weight, Tensor) or weight.dim():
+            given = f"of shape {tuple(weight.shape)}" if isinstance(weight, Tensor) else repr(weight)
+            raise SpaceError(f"{key} needs a tensor without dimensions for {label!r}, got one {given}")
     return [weights.get(label) for label in labels]
 
 
@@ -537,5 +543,11 @@ def _slots_in(plan: Plan) -> Iterator[int]:
         yield from _slots_in(part)
 
 
+def _described(value: Any) -> str:
+    return f"a tensor of {tuple(value.shape)}" if isinstance(value, Tensor) else str(value)
+
+
 def _kind(value: Any) -> str:
-    return name_of(value) if isinstance(value, (type, partial)) else type(value).__name__
+    if isinstance(value, partial):
+        return f"partial({name_of(value)}, ...), which lacks arguments"
+    return name_of(value) if isinstance(value, type) else type(value).__name__

@@ -134,3 +134,31 @@ def test_a_single_number_of_repetitions_is_weighted_too_so_that_its_weight_learn
         torch.testing.assert_close(gradient, output.sum() / 0.5)
     with pytest.raises(SpaceError, match="no alternative of 0.times has a weight"):
         mixture(x, weights={"0.times": {}})
+
+
+class ZeroedLast(nn.Module):
+    """Reads a tensor of the module it is given."""
+
+    def __init__(self, last):
+        super().__init__()
+        self.last = last
+        nn.init.zeros_(last.weight)
+
+
+def test_a_receiver_that_reads_a_tensor_which_alternatives_have_each_is_refused_by_name():
+    linear = partial(nn.Linear, 4, 4)
+    with pytest.raises(SpaceError, match=r"alternatives of last .* differ in weight: a has a tensor of \(4, 4\)"):
+        Space(partial(ZeroedLast, OneOf(a=linear, b=linear))).mixture(inputs())
+
+
+def test_a_bare_tensor_as_example_inputs_is_refused_with_what_to_write():
+    with pytest.raises(SpaceError, match=r"a tuple: \(x,\)"):
+        Space(partial(nn.Sequential, OneOf(a=partial(Square), b=partial(Square)))).mixture(torch.zeros(3, 4))
+
+
+@pytest.mark.parametrize(("weight", "said"), [(0.5, "got one 0.5"), (torch.ones(1), r"got one of shape \(1,\)")])
+def test_weights_of_single_values_must_be_tensors_without_dimensions(weight, said):
+    (x,) = inputs()
+    mixture = Space(partial(nn.Sequential, OneOf(a=partial(Square), b=partial(Square)))).mixture((x,))
+    with pytest.raises(SpaceError, match=f"0 needs a tensor without dimensions for 'a', {said}"):
+        mixture(x, weights={"0": {"a": weight}})
