@@ -460,14 +460,9 @@ class _Relaxer(Builder):
         raise SpaceError(f"{self._key(slot)} repeats {_kind(built)}, which a mixture cannot leave out: modules it can")
 
     def _call(self, plan: Call, place: str) -> Any:
-        own = [
-            slot
-            for _, argument in (*plan.arguments, *plan.keywords)
-            if not _makes_module(argument)
-            for slot in _slots_in(argument)
-            if self.codes[slot] < 0
-        ]
-        own = list(dict.fromkeys(own))
+        arguments = (argument for _, argument in (*plan.arguments, *plan.keywords))
+        received = (slot for argument in arguments for slot in _slots_of_values(argument))
+        own = [slot for slot in dict.fromkeys(received) if self.codes[slot] < 0]
         if not own:
             return super()._call(plan, place)
         domains = [self.compiled.slots[slot].domain for slot in own]
@@ -513,6 +508,19 @@ def _makes_module(plan: Plan) -> bool:
             return any(_makes_module(entry) for _, entry in entries)
         case _:
             return False
+
+
+def _slots_of_values(plan: Plan) -> Iterator[int]:
+    """Yields the slots of what a partial receives as values, beside modules too."""
+    match plan:
+        case Items(_, items) | Splice(_, items) if _makes_module(plan):
+            for item in items:
+                yield from _slots_of_values(item)
+        case Entries(entries) if _makes_module(plan):
+            for _, entry in entries:
+                yield from _slots_of_values(entry)
+        case _ if not _makes_module(plan):
+            yield from _slots_in(plan)
 
 
 def _slots_in(plan: Plan) -> Iterator[int]:

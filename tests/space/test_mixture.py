@@ -162,3 +162,25 @@ def test_weights_of_single_values_must_be_tensors_without_dimensions(weight, sai
     mixture = Space(partial(nn.Sequential, OneOf(a=partial(Square), b=partial(Square)))).mixture((x,))
     with pytest.raises(SpaceError, match=f"0 needs a tensor without dimensions for 'a', {said}"):
         mixture(x, weights={"0": {"a": weight}})
+
+
+class Steps(nn.Module):
+    """Receives pairs of a module and a number."""
+
+    def __init__(self, steps):
+        super().__init__()
+        self.layers = nn.ModuleList(layer for layer, _ in steps)
+        self.factors = [factor for _, factor in steps]
+
+    def forward(self, x):
+        for layer, factor in zip(self.layers, self.factors, strict=True):
+            x = factor * layer(x)
+        return x
+
+
+def test_values_received_beside_modules_in_one_list_expand_at_their_receiver():
+    (x,) = inputs()
+    space = Space(partial(Steps, [(partial(Square), OneOf(1.0, 2.0)), (partial(Square), OneOf(1.0, 3.0))]))
+    mixture = space.mixture((x,))
+    assert mixture.choices == {"steps.0.1": (1.0, 2.0), "steps.1.1": (1.0, 3.0)}
+    assert len(mixture.network.alternatives) == 4
