@@ -29,7 +29,7 @@ class _Spliced(list[Any]):
 
 
 class Builder:
-    """Builds one architecture. Weight sharing overrides `call` and `factory`, which are told the place.
+    """Builds one architecture. Weight sharing overrides `call` and `factory`, which are told the place, and `fixed`.
 
     A place is the path in the tree, with the labels of the options it lies under; unlike a key it does not restart at
     shared choices, so two uses of one shared choice are two places.
@@ -55,11 +55,15 @@ class Builder:
         """Returns what is handed over for an incomplete partial, or for a recipe."""
         return partial(function, *arguments, **keywords)
 
+    def fixed(self, value: Any) -> Any:
+        """Returns what is handed over for a value without choices."""
+        return value
+
     def build(self, plan: Plan, place: str = "") -> Any:
         """Returns what ``plan`` describes."""
         match plan:
             case Fixed(value):
-                return value
+                return self.fixed(value)
             case Pick(slot, options, node):
                 code = self.codes[slot]
                 return self.build(options[code], f"{place}[{node.labels[code]}]")

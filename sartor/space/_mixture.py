@@ -9,6 +9,7 @@ derived by `Space.argmax`, which respects them.
 from __future__ import annotations
 
 import contextlib
+import copy
 import fnmatch
 import itertools
 import math
@@ -35,7 +36,7 @@ from sartor.space._compile import (
 )
 from sartor.space._constraints import Given
 from sartor.space._nodes import name_of
-from sartor.space._places import slots_above_calls
+from sartor.space._places import seeded, slots_above_calls
 
 if TYPE_CHECKING:
     from sartor.space._nodes import Label
@@ -142,8 +143,8 @@ class Mixed(_Transparent):
         if not values:
             raise AttributeError(f"no alternative of {self.choice} has {name!r}")
         first = next(iter(values.values()))
-        if any(value != first for value in values.values()):
-            said = ", ".join(f"{label} has {value}" for label, value in values.items())
+        if any(value is not first and (isinstance(value, Tensor) or value != first) for value in values.values()):
+            said = ", ".join(f"{label} has {_described(value)}" for label, value in values.items())
             raise SpaceError(f"the alternatives of {self.choice} cannot be mixed, they differ in {name}: {said}")
         return first
 
@@ -156,21 +157,22 @@ class Gate(_Transparent):
         self.repetition = repetition
         self.choice, self.slot, self.codes = name, slot, frozenset(codes)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Any, *inputs: Any, **keywords: Any) -> Any:
         weights = self.frame.of(self.slot)
         inside = [weight for code, weight in enumerate(weights) if code in self.codes and weight is not None]
         outside = [weight for code, weight in enumerate(weights) if code not in self.codes and weight is not None]
-        if not inside:
-            return x
-        output = self.repetition(x)
-        if self.frame.is_checking and _shapes(output) != _shapes(x):
-            raise SpaceError(
-                f"{self.choice} cannot be mixed: leaving a repetition out needs equal shapes, it maps {_shapes(x)} to "
-                f"{_shapes(output)}"
-            )
-        if not outside:
-            return output
-        return _plus(_plus(None, output, _sum(inside)), x, _sum(outside))
+        if not inside and not outside:
+            raise SpaceError(f"no alternative of {self.choice} has a weight")
+        total: Any = None
+        if inside:
+            output = self.repetition(x, *inputs, **keywords)
+            if self.frame.is_checking and _shapes(output) != _shapes(x):
+                raise SpaceError(
+                    f"{self.choice} cannot be mixed: leaving a repetition out needs equal shapes, it maps {_shapes(x)} "
+                    f"to {_shapes(output)}"
+                )
+            total = _plus(total, output, _sum(inside))
+        return _plus(total, x, _sum(outside)) if outside else total
 
 
 class Scaled(_Transparent):
@@ -259,11 +261,12 @@ class Mixture(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if isinstance(example_inputs, Tensor):
+            raise SpaceError("example_inputs are what the network is called with, a tuple: (x,) for one tensor x")
         self.space = space
         self.frame = _Frame()
         plan, place = space._part(part)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             network = _Relaxer(space, self.frame, max_combinations).build(plan, place)
         if not isinstance(network, nn.Module):
             raise SpaceError(f"a mixture needs a space that builds a module, this one builds {_kind(network)}")
@@ -336,9 +339,10 @@ class Mixture(nn.Module):
             slot: _listed(key, self.subsets[key], weights[key]) for key, slot in self._subsets.items() if key in weights
         }
         frame.values = values
-        output = self.network(*inputs, **keywords)
-        frame.values, frame.shares = None, {}
-        return output
+        try:
+            return self.network(*inputs, **keywords)
+        finally:
+            frame.values, frame.shares = None, {}
 
 
 def _listed(key: str, labels: Sequence[Label], weights: Tensor | Mapping[Label, Tensor]) -> list[Tensor | None]:
@@ -350,6 +354,10 @@ def _listed(key: str, labels: Sequence[Label], weights: Tensor | Mapping[Label, 
     unknown = [label for label in weights if label not in labels]
     if unknown:
         raise SpaceError(f"{key} has no value {unknown[0]!r}{near(str(unknown[0]), map(str, labels))}")
+    for label, weight in weights.items():
+        if not isinstance(weight, Tensor) or weight.dim():
+            given = f"of shape {tuple(weight.shape)}" if isinstance(weight, Tensor) else repr(weight)
+            raise SpaceError(f"{key} needs a tensor without dimensions for {label!r}, got one {given}")
     return [weights.get(label) for label in labels]
 
 
@@ -360,6 +368,7 @@ class _Relaxer(Builder):
         compiled = space._compiled
         super().__init__(compiled, [-1] * len(compiled.slots), {})
         self.frame, self.max_combinations = frame, max_combinations
+        self._copies: dict[int, Any] = {}
         self._numbers = dict(space._rules.fixed)
         for constraint in space._constraints:
             if isinstance(constraint, Given):
@@ -368,6 +377,9 @@ class _Relaxer(Builder):
                         code = compiled.slots[slot].domain.code(constraint.value)
                         if compiled.slots[slot].kind == "choice" and code is not None:
                             self.codes[slot] = code  # type: ignore[index]
+
+    def fixed(self, value: Any) -> Any:
+        return copy.deepcopy(value, self._copies) if isinstance(value, nn.Module) else value
 
     def build(self, plan: Plan, place: str = "") -> Any:
         match plan:
@@ -448,14 +460,9 @@ class _Relaxer(Builder):
         raise SpaceError(f"{self._key(slot)} repeats {_kind(built)}, which a mixture cannot leave out: modules it can")
 
     def _call(self, plan: Call, place: str) -> Any:
-        own = [
-            slot
-            for _, argument in (*plan.arguments, *plan.keywords)
-            if not _makes_module(argument)
-            for slot in _slots_in(argument)
-            if self.codes[slot] < 0
-        ]
-        own = list(dict.fromkeys(own))
+        arguments = (argument for _, argument in (*plan.arguments, *plan.keywords))
+        received = (slot for argument in arguments for slot in _slots_of_values(argument))
+        own = [slot for slot in dict.fromkeys(received) if self.codes[slot] < 0]
         if not own:
             return super()._call(plan, place)
         domains = [self.compiled.slots[slot].domain for slot in own]
@@ -503,6 +510,19 @@ def _makes_module(plan: Plan) -> bool:
             return False
 
 
+def _slots_of_values(plan: Plan) -> Iterator[int]:
+    """Yields the slots of what a partial receives as values, beside modules too."""
+    match plan:
+        case Items(_, items) | Splice(_, items) if _makes_module(plan):
+            for item in items:
+                yield from _slots_of_values(item)
+        case Entries(entries) if _makes_module(plan):
+            for _, entry in entries:
+                yield from _slots_of_values(entry)
+        case _ if not _makes_module(plan):
+            yield from _slots_in(plan)
+
+
 def _slots_in(plan: Plan) -> Iterator[int]:
     """Yields all slots of a plan."""
     match plan:
@@ -531,5 +551,11 @@ def _slots_in(plan: Plan) -> Iterator[int]:
         yield from _slots_in(part)
 
 
+def _described(value: Any) -> str:
+    return f"a tensor of {tuple(value.shape)}" if isinstance(value, Tensor) else str(value)
+
+
 def _kind(value: Any) -> str:
-    return name_of(value) if isinstance(value, (type, partial)) else type(value).__name__
+    if isinstance(value, partial):
+        return f"partial({name_of(value)}, ...), which lacks arguments"
+    return name_of(value) if isinstance(value, type) else type(value).__name__

@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.utils.parametrize import is_parametrized
 
 from sartor.space._build import Builder
 from sartor.space._compile import Call, Compiled, Compute, Entries, Items, Pick, PickOrder, PickSubset, Plan, Splice
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Within the context the CPU's global generators of torch, of numpy and of Python start from ``seed``.
+
+    They are put back as they were on leaving; those of accelerators are not touched.
+    """
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +49,7 @@ class Owned:
         name: Its name there.
         tensor: Itself.
         is_buffer: Whether it is a buffer.
+        shaped_like: Module and name of the tensor whose windows it takes: its own, or what it parametrises.
     """
 
     place: str
@@ -33,6 +58,7 @@ class Owned:
     name: str
     tensor: Tensor
     is_buffer: bool
+    shaped_like: tuple[nn.Module, str]
 
 
 class PlacingBuilder(Builder):
@@ -48,6 +74,7 @@ class PlacingBuilder(Builder):
         self.read: dict[str, tuple[int, ...]] = {}
         self._made: list[nn.Module] = []
         self._calls: dict[str, int] = {}
+        self._copies: dict[int, Any] = {}
 
     def call(self, function: Callable[..., Any], arguments: list[Any], keywords: dict[str, Any], place: str) -> Any:
         made = super().call(function, arguments, keywords, place)
@@ -65,6 +92,10 @@ class PlacingBuilder(Builder):
 
         # A receiver may look at what it was given: the function and the arguments stay readable.
         return _Factory(make, function, arguments, keywords)
+
+    def fixed(self, value: Any) -> Any:
+        # Its weights go to the store; the tree must keep its own, for the next network too.
+        return copy.deepcopy(value, self._copies) if isinstance(value, nn.Module) else value
 
     def _call(self, plan: Call, place: str) -> Any:
         self.read[place] = tuple(dict.fromkeys(slots_read(plan)))
@@ -125,6 +156,7 @@ def owned_tensors(network: nn.Module, places: Mapping[int, str]) -> list[Owned]:
     """Returns all parameters and the buffers of normalisations; one held by two modules is listed for both."""
     found: list[Owned] = []
     seen: set[int] = set()
+    parametrised: dict[int, tuple[nn.Module, str]] = {}
 
     def walk(module: nn.Module, place: str, relative: str) -> None:
         if id(module) in seen:
@@ -135,11 +167,15 @@ def owned_tensors(network: nn.Module, places: Mapping[int, str]) -> list[Owned]:
         below = f"{relative}." if relative else ""
         for name, parameter in module._parameters.items():
             if parameter is not None:
-                found.append(Owned(place, below + name, module, name, parameter, False))
+                shaped_like = parametrised.get(id(module), (module, name))
+                found.append(Owned(place, below + name, module, name, parameter, False, shaped_like))
         if isinstance(module, _NormBase):
             for name, buffer in module._buffers.items():
                 if buffer is not None:
-                    found.append(Owned(place, below + name, module, name, buffer, True))
+                    found.append(Owned(place, below + name, module, name, buffer, True, (module, name)))
+        if is_parametrized(module):
+            originals: Any = module.parametrizations
+            parametrised.update((id(held), (module, name)) for name, held in originals.items())
         for name, child in module.named_children():
             walk(child, place, below + name)
 

@@ -19,14 +19,15 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from sartor.errors import SpaceError, near
 from sartor.space import _vary
-from sartor.space._places import Owned, PlacingBuilder, owned_tensors
+from sartor.space._architecture import Architecture
+from sartor.space._places import Owned, PlacingBuilder, owned_tensors, seeded
 from sartor.space._windows import WINDOWS, Window, plain_window, tiled
 
 if TYPE_CHECKING:
-    from sartor.space._architecture import Architecture
     from sartor.space._space import Space
 
 _MAX_SKELETONS = 256
@@ -36,6 +37,8 @@ _MAX_COMBINATIONS = 256
 _QUIET = 100
 """Random architectures in a row that must bring no new shape before all are taken to be known."""
 _MAX_RANDOM = 2_000
+_WITHOUT_DOTS = str.maketrans({".": "/", "/": "%2F", "%": "%25"})
+"""Names of parameters hold no dots; a slash of a label is told apart from one that was a dot."""
 _LIST_UP_TO = 256
 """Spaces of so few architectures are built in full instead."""
 
@@ -46,12 +49,11 @@ class _Skeleton:
 
     Attributes:
         network: The network.
-        plan: Name in the store, module, name there, shape, window (None for the whole), and whether the module must be
-            told through its own ``__setattr__``.
+        plan: Name in the store, what of the network holds the tensor, name there, and window (None for the whole).
     """
 
     network: nn.Module
-    plan: list[tuple[str, nn.Module, str, torch.Size, Window | None, bool]]
+    plan: list[tuple[str, dict[str, Any], str, Callable[[Tensor], Tensor] | None]]
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ class Supernet(nn.Module):
         separate: Choices whose values get weights of their own at the places that read them.
         windows: Module class -> function of (module, name, stored tensor, shape) giving the part of that shape, for
             modules whose leading part is not the smaller module's. `torch.nn.MultiheadAttention` and the recurrent
-            networks of torch need none.
+            networks and cells of torch need none.
         examples: Architectures to lay the store out for, beside those found by trying every option of every choice,
             every combination of choices that one place reads, and random ones until these bring nothing new.
         seed: Initial weights are those of the largest architecture built under this seed.
@@ -198,7 +200,11 @@ class Supernet(nn.Module):
         else:
             largest = tuple(map(max, entry.tensor.shape, shape))
             if largest != tuple(entry.tensor.shape):
-                entry.tensor, entry.owner, is_new = tiled(tensor, largest), owned.module, True
+                grown = tiled(tensor, largest)
+                if largest != shape:  # neither is the larger: what is there stays
+                    grown[tuple(map(slice, entry.tensor.shape))] = entry.tensor
+                entry.tensor, entry.owner, is_new = grown, owned.module, True
+        entry.requires_grad |= owned.tensor.requires_grad
         entry.windows.setdefault(shape)
         for slot in builder.read.get(owned.place, ()):
             code = builder.codes[slot]
@@ -210,11 +216,16 @@ class Supernet(nn.Module):
     def _built(self, architecture: Mapping[str, Any]) -> tuple[PlacingBuilder, nn.Module]:
         plan, place = self.space._part(self._entry)
         builder = PlacingBuilder(self.space._compiled, *self.space._parse(architecture))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+        with seeded(self.seed):
             network = builder.build(plan, place)
         if not isinstance(network, nn.Module):
             raise SpaceError(f"a supernet needs a space that builds a module, this one builds {network!r}")
+        lazy = next((name for name, parameter in network.named_parameters() if is_lazy(parameter)), None)
+        if lazy is not None:
+            raise SpaceError(
+                f"{lazy} has no shape before its network runs, so that nothing can be shared: give the lazy module its "
+                "input size (partial(nn.Linear, in_features, ...) instead of nn.LazyLinear)"
+            )
         return builder, network
 
     def _named(self, builder: PlacingBuilder, network: nn.Module) -> Iterator[tuple[str, Owned]]:
@@ -227,7 +238,7 @@ class Supernet(nn.Module):
         for each in owned:
             place = self._place(each.place, tuple(by_place[each.place]), builder)
             named = f"{place.removeprefix('.')}:{each.relative}"
-            name = names.setdefault(id(each.tensor), named.replace(".", "/"))
+            name = names.setdefault(id(each.tensor), named.translate(_WITHOUT_DOTS))
             yield name, each
 
     def _place(self, place: str, signature: tuple[str, ...], builder: PlacingBuilder) -> str:
@@ -248,8 +259,22 @@ class Supernet(nn.Module):
 
     # ---- use
 
-    def _window_of(self, module: nn.Module) -> Window:
-        return next((self._windows[kind] for kind in type(module).__mro__ if kind in self._windows), plain_window)
+    def _window_of(self, owned: Owned) -> Callable[[Tensor], Tensor]:
+        """Returns what takes the part of a stored tensor that a network wants."""
+        module, name = owned.shaped_like
+        shape = owned.tensor.shape
+        window = next((self._windows[kind] for kind in type(module).__mro__ if kind in self._windows), plain_window)
+
+        def part(stored: Tensor) -> Tensor:
+            taken = window(module, name, stored, shape)
+            if taken.shape != shape:
+                raise SpaceError(
+                    f"the window for {name} of {type(module).__name__} gives {tuple(taken.shape)} of the stored "
+                    f"{tuple(stored.shape)}, its module needs {tuple(shape)}"
+                )
+            return taken if owned.tensor.requires_grad else taken.detach()
+
+        return part
 
     def _stored(self, name: str, owned: Owned, architecture: Mapping[str, Any]) -> Tensor:
         stored = self._buffers.get(name) if owned.is_buffer else self._parameters.get(name)
@@ -265,57 +290,62 @@ class Supernet(nn.Module):
             )
         return stored
 
+    def _prepared(self, architecture: Mapping[str, Any]) -> tuple[nn.Module, list[tuple[str, Owned, Tensor]]]:
+        """Returns the architecture's network as the store is (device, precision, mode), and what it needs of it."""
+        # What is kept must not be an inference tensor, which no later training could use.
+        with torch.inference_mode(False):
+            builder, network = self._built(architecture)
+            found = [
+                (name, owned, self._stored(name, owned, architecture)) for name, owned in self._named(builder, network)
+            ]
+            device = next(itertools.chain(self.parameters(), self.buffers())).device
+            converted = (each.dtype for _, owned, each in found if each.dtype != owned.tensor.dtype)
+            network.to(device=device, dtype=next(converted, None))
+        network.train(self.training)
+        return network, found
+
     def _skeleton(self, architecture: Architecture) -> _Skeleton:
         known = self._skeletons.get(architecture)
         if known is not None:
             self._skeletons.move_to_end(architecture)
             return known
-        builder, network = self._built(architecture)
+        network, found = self._prepared(architecture)
         plan = []
-        converted = False
-        for name, owned in list(self._named(builder, network)):
-            stored = self._stored(name, owned, architecture)
-            if not converted:
-                network.to(device=stored.device, dtype=stored.dtype if stored.dtype != owned.tensor.dtype else None)
-                converted = True
-            shape = owned.tensor.shape
-            window = None if stored.shape == shape else self._window_of(owned.module)
-            held = owned.module._buffers if owned.is_buffer else owned.module._parameters
-            del held[owned.name]
-            told = type(owned.module).__setattr__ is not nn.Module.__setattr__
-            plan.append((name, owned.module, owned.name, shape, window, told))
+        for name, owned, stored in found:
+            is_frozen = stored.requires_grad and not owned.tensor.requires_grad
+            is_whole = stored.shape == owned.tensor.shape and not is_frozen
+            window = None if is_whole else self._window_of(owned)
+            held: dict[str, Any] = owned.module._buffers if owned.is_buffer else owned.module._parameters
+            held[owned.name] = None
+            plan.append((name, held, owned.name, window))
         made = self._skeletons[architecture] = _Skeleton(network, plan)
         if len(self._skeletons) > _MAX_SKELETONS:
             self._skeletons.popitem(last=False)
         return made
 
-    def network(self, arch: Architecture) -> nn.Module:
+    def network(self, arch: Mapping[str, Any]) -> nn.Module:
         """Returns the architecture's own network on windows of the store as they are now.
 
-        It owns no parameters (proxies, pruning and export want `child`) and is to be used at once: windows record for
-        the gradient mode in which they were taken.
+        Its parameters are windows, which neither an optimiser nor a copy can take (proxies, pruning and export want
+        `child`). It is to be used at once: the next call for this architecture takes them again.
 
         Raises:
             SpaceError: Not of this space, or one that the store was not laid out for.
         """
-        skeleton = self._skeleton(arch)
+        skeleton = self._skeleton(arch if isinstance(arch, Architecture) else self.space.architecture(arch))
         parameters, buffers = self._parameters, self._buffers
-        for name, module, own, shape, window, told in skeleton.plan:
-            stored = parameters.get(name)
-            tensor: Any = buffers[name] if stored is None else stored
-            if window is not None:
-                tensor = window(module, own, tensor, shape)
-            if told:
-                # A plain tensor: a parameter would be registered again.
-                setattr(module, own, tensor.view_as(tensor) if isinstance(tensor, nn.Parameter) else tensor)
-            else:
-                module.__dict__[own] = tensor
+        # With gradients whatever the mode: torch takes other paths, and rounds otherwise, for tensors that require none.
+        with torch.inference_mode(False):
+            for name, held, own, window in skeleton.plan:
+                stored = parameters.get(name)
+                tensor: Any = buffers[name] if stored is None else stored
+                held[own] = tensor if window is None else window(tensor)
         network = skeleton.network
         if network.training != self.training:
             network.train(self.training)
         return network
 
-    def forward(self, *inputs: Any, arch: Architecture, **keywords: Any) -> Any:
+    def forward(self, *inputs: Any, arch: Mapping[str, Any], **keywords: Any) -> Any:
         """Returns what the network of ``arch`` gives for ``inputs``."""
         return self.network(arch)(*inputs, **keywords)
 
@@ -325,17 +355,10 @@ class Supernet(nn.Module):
         Raises:
             SpaceError: Not of this space, or one that the store was not laid out for.
         """
-        builder, network = self._built(arch)
-        converted = False
-        with torch.no_grad():
-            for name, owned in list(self._named(builder, network)):
-                stored = self._stored(name, owned, arch)
-                if not converted:
-                    network.to(device=stored.device, dtype=stored.dtype if stored.dtype != owned.tensor.dtype else None)
-                    converted = True
-                window = self._window_of(owned.module)
-                getattr(owned.module, owned.name).copy_(window(owned.module, owned.name, stored, owned.tensor.shape))
-        network.train(self.training)
+        network, found = self._prepared(arch)
+        with torch.inference_mode(False), torch.no_grad():
+            for _, owned, stored in found:
+                getattr(owned.module, owned.name).copy_(self._window_of(owned)(stored))
         return network
 
     def sharing(self) -> Sharing:

@@ -38,7 +38,9 @@ def attention_window(module: nn.Module, name: str, stored: Tensor, shape: Sequen
 
 def recurrent_window(module: nn.Module, name: str, stored: Tensor, shape: Sequence[int]) -> Tensor:
     """As `plain_window`; of packed gates the leading rows of each. Input of a second direction is not told apart."""
-    num_gates = {"LSTM": 4, "GRU": 3}.get(getattr(module, "mode", ""), 1)
+    is_lstm = isinstance(module, nn.LSTMCell) or getattr(module, "mode", "") == "LSTM"
+    is_gru = isinstance(module, nn.GRUCell) or getattr(module, "mode", "") == "GRU"
+    num_gates = 4 if is_lstm else 3 if is_gru else 1
     if name.startswith(("weight_ih", "weight_hh", "bias_ih", "bias_hh")):
         return _packed(stored, shape, num_gates)
     return plain_window(module, name, stored, shape)
@@ -47,6 +49,7 @@ def recurrent_window(module: nn.Module, name: str, stored: Tensor, shape: Sequen
 WINDOWS: Mapping[type[nn.Module], Window] = {
     nn.MultiheadAttention: attention_window,
     nn.RNNBase: recurrent_window,
+    nn.RNNCellBase: recurrent_window,
 }
 """Modules whose leading rows are not the smaller module's."""
 

@@ -69,5 +69,4 @@ def _own(layer: _BatchNorm, name: str) -> None:
     tensor = getattr(layer, name)
     if tensor is None:
         return
-    held = layer._buffers if name in layer._buffers else layer.__dict__
-    held[name] = tensor.clone()
+    layer._buffers[name] = tensor.clone()
