@@ -15,7 +15,7 @@ residual block of stride 2 between them.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Mapping
+from collections.abc import Container, Mapping
 from functools import partial
 from typing import Any
 
@@ -96,7 +96,7 @@ def _edges(num_nodes: int) -> list[tuple[int, int]]:
     return [(source, target) for target in range(num_nodes) for source in range(target)]
 
 
-def _num_nodes(keys: Collection[str], name: str) -> int:
+def _num_nodes(keys: Container[str], name: str) -> int:
     """Returns the nodes of a graph whose edges have these keys."""
     nodes = 2
     while f"{name}.edges.{nodes * (nodes - 1) // 2}" in keys:
@@ -106,7 +106,7 @@ def _num_nodes(keys: Collection[str], name: str) -> int:
 
 def _chosen(architecture: Mapping[str, Any], name: str) -> dict[tuple[int, int], str]:
     """Returns the edges of a graph, ordered, and what is on each."""
-    edges = _edges(_num_nodes(architecture.keys(), name))
+    edges = _edges(_num_nodes(architecture, name))
     return {edge: architecture[f"{name}.edges.{i}"] for i, edge in enumerate(edges)}
 
 
@@ -114,18 +114,19 @@ def graph(architecture: Mapping[str, Any]) -> Graph:
     """Returns the cell of operations that motifs in the place of its edges make, with operations as nodes; what lies on
     no path to the output is left out.
     """
+    values = dict(architecture.items())
+    cell = _chosen(values, "cell")
+    motifs = {name: _chosen(values, name) for name in set(cell.values()) - {"none"}}
     operations: dict[tuple[int, int], str | None] = {}
     numbers = itertools.count(1)
     nodes = [0]
-    cell = _chosen(architecture, "cell")
-    for target in range(1, _num_nodes(architecture.keys(), "cell")):
+    for target in range(1, _num_nodes(values, "cell")):
         # Nodes inside the motifs that lead to a node are numbered before it, so that edges go forward.
         inside = []
         for source in range(target):
-            if cell[source, target] != "none":
-                motif = _chosen(architecture, cell[source, target])
-                inner = range(1, _num_nodes(architecture.keys(), cell[source, target]) - 1)
-                inside.append((motif, [nodes[source], *(next(numbers) for _ in inner)]))
+            if (name := cell[source, target]) != "none":
+                inner = range(1, max(node for _, node in motifs[name]))
+                inside.append((motifs[name], [nodes[source], *(next(numbers) for _ in inner)]))
         nodes.append(next(numbers))
         for motif, at in inside:
             at.append(nodes[target])

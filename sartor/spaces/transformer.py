@@ -8,7 +8,7 @@ Queries, keys and values have ``heads * head_dim`` features, whatever ``dim`` is
 
 Deviations: sizes that train on a CPU (AutoFormer's smallest has 192 to 240 features, 12 to 14 layers, and heads of 64);
 learned absolute positions alone, no relative ones; logits from the mean over tokens, no class token; keys without bias;
-no dropout. Patches are such that about 7 lie along a side.
+no dropout; positions start large (``POSITION_STD``). Patches are such that about 7 lie along a side.
 """
 
 from __future__ import annotations

@@ -55,7 +55,8 @@ def test_a_block_adds_both_branches_behind_their_normalisation() -> None:
     block = TransformerBlock(6, heads=2, head_dim=4, ffn_ratio=2)
     x = torch.randn(2, 5, 6, generator=seeded(1))
     half = x + block.attention(nn.functional.layer_norm(x, (6,)))
-    inside = nn.functional.gelu(nn.functional.layer_norm(half, (6,)) @ block.ffn.expand.weight.T + block.ffn.expand.bias)
+    expand = block.ffn.expand
+    inside = nn.functional.gelu(nn.functional.layer_norm(half, (6,)) @ expand.weight.T + expand.bias)
     torch.testing.assert_close(block(x), half + inside @ block.ffn.reduce.weight.T + block.ffn.reduce.bias)
     assert FeedForward(6, 1.5).expand.out_features == 9
 
@@ -81,6 +82,12 @@ def test_a_network_tells_places_apart() -> None:
     with torch.no_grad():
         net.position.zero_()
     torch.testing.assert_close(net(x), net(moved))
+
+
+def test_positions_start_as_large_as_patches_of_standardised_pixels() -> None:
+    net = VisionTransformer(3, 3, (64, 64), 4, 64, [])
+    patches = net.embedding(torch.randn(8, 3, 64, 64, generator=seeded(1)))
+    assert net.position.std().item() == pytest.approx(patches.std().item(), rel=0.25)
 
 
 def test_what_cannot_be_built_is_said() -> None:
