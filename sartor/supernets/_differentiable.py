@@ -147,7 +147,7 @@ class AbstractDifferentiable(ABC):
 def _numbers(weights: Tensor | Mapping[Label, Tensor], values: Sequence[Label]) -> list[float]:
     """Returns a number for each value, 0 where it has no weight."""
     if isinstance(weights, Mapping):
-        return [float(weights[value]) if value in weights else 0.0 for value in values]
+        return [float(weights[value].detach()) if value in weights else 0.0 for value in values]
     numbers: list[float] = weights.detach().tolist()
     return numbers
 

@@ -105,5 +105,5 @@ class FbNet(AbstractDifferentiable):
         return loss * self.alpha * self.costs.expected(bound).log() ** self.beta
 
     def indicators(self) -> Mapping[str, float]:
-        cost = {} if self.costs is None else {"expected_cost": float(self.costs.expected(self.probabilities()))}
+        cost = {} if self.costs is None else {"expected_cost": float(self.costs.expected(self.probabilities()).detach())}
         return {**super().indicators(), **cost}

@@ -108,9 +108,8 @@ class PDarts(AbstractDifferentiable):
 
     def stage(self, index: int, total: int) -> tuple[int, float]:
         """Returns the stage of a step, from 0, and the share of it that is done."""
-        place = index / total * self.num_stages
-        number = min(int(place), self.num_stages - 1)
-        return number, place - number
+        number, done = divmod(index * self.num_stages, total)
+        return number, done / total
 
     def plays(self, index: int, total: int) -> bool:
         return self.stage(index, total)[1] >= self.warmup

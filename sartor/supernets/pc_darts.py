@@ -82,7 +82,7 @@ class PcDarts(AbstractDifferentiable):
         weights = self.probabilities()
         for subset, items in self.module.subsets.items():
             shares: Any = weights[subset]
-            for item, share in zip(items, shares.tolist(), strict=True):
+            for item, share in zip(items, shares.detach().tolist(), strict=True):
                 below = f"{subset}.{item}"
                 for key, own in scores.items():
                     if key == below or key.startswith(f"{below}."):

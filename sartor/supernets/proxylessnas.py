@@ -125,5 +125,5 @@ class ProxylessNas(AbstractDifferentiable):
         self._touched, self._before = {}, {}
 
     def indicators(self) -> Mapping[str, float]:
-        cost = {} if self.costs is None else {"expected_cost": float(self.costs.expected(self.probabilities()))}
+        cost = {} if self.costs is None else {"expected_cost": float(self.costs.expected(self.probabilities()).detach())}
         return {**super().indicators(), **cost}

@@ -55,7 +55,7 @@ def test_each_method_moves_its_logits_and_derives_an_architecture_of_the_space(n
     before, losses = logits(method), []
     trained(method, 30, report=lambda step, **values: losses.append(values), report_every=1)
     assert (logits(method) - before).abs().max() > 0.01
-    assert {"loss.network", "loss.architecture"} <= losses[4].keys()
+    assert any({"loss.network", "loss.architecture"} <= values.keys() for values in losses)
     derived = method.derive()
     assert derived in space
     if name.split()[0] not in ("proxylessnas", "fbnet"):
@@ -220,7 +220,7 @@ def test_other_players_and_memories_of_a_tasks_learner_are_trained_beside_the_lo
     fit(method, method.learner(inner), data(), method.recipe(RECIPE), total=4, seed=0,
         report=lambda step, **values: points.append(set(values)))  # fmt: skip
     assert {"loss.network", "loss.critic", "loss.architecture"} <= points[0]
-    assert float(inner.scale) != 1.0 and float(inner.seen) == 4.0
+    assert float(inner.scale.detach()) != 1.0 and float(inner.seen) == 4.0
 
 
 def test_alternatives_are_normalised_without_scale_and_pooling_too():
