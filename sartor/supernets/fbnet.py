@@ -105,5 +105,7 @@ class FbNet(AbstractDifferentiable):
         return loss * self.alpha * self.costs.expected(bound).log() ** self.beta
 
     def indicators(self) -> Mapping[str, float]:
-        cost = {} if self.costs is None else {"expected_cost": float(self.costs.expected(self.probabilities()).detach())}
-        return {**super().indicators(), **cost}
+        if self.costs is None:
+            return super().indicators()
+        cost = self.costs.expected(self.probabilities()).detach()
+        return {**super().indicators(), "expected_cost": float(cost)}

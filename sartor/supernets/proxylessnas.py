@@ -125,5 +125,7 @@ class ProxylessNas(AbstractDifferentiable):
         self._touched, self._before = {}, {}
 
     def indicators(self) -> Mapping[str, float]:
-        cost = {} if self.costs is None else {"expected_cost": float(self.costs.expected(self.probabilities()).detach())}
-        return {**super().indicators(), **cost}
+        if self.costs is None:
+            return super().indicators()
+        cost = self.costs.expected(self.probabilities()).detach()
+        return {**super().indicators(), "expected_cost": float(cost)}

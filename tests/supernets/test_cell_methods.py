@@ -59,7 +59,8 @@ def test_fair_darts_scores_an_operation_by_how_far_it_is_above_the_threshold():
     put(method, none=9.0, skip_connect=2.0, conv_1x1=-2.0)
     sigmoid = float(torch.tensor(2.0).sigmoid())
     for own in method.scores().values():
-        assert own == pytest.approx({"none": -1.0, "skip_connect": sigmoid - 0.85, "conv_1x1": 0.15 - sigmoid}, abs=1e-6)
+        wanted = {"none": -1.0, "skip_connect": sigmoid - 0.85, "conv_1x1": 0.15 - sigmoid}
+        assert own == pytest.approx(wanted, abs=1e-6)
 
 
 # --- PC-DARTS
@@ -124,7 +125,8 @@ def test_pc_darts_rests_its_logits_for_the_papers_share_of_the_training():
 def test_channels_that_cannot_be_divided_and_spaces_without_are_refused():
     with pytest.raises(InputError, match="partial=3 divides, got 8"):
         PcDarts(cells(), INPUTS, partial=3)
-    plain = Space(partial(nn.Sequential, OneOf(a=partial(nn.Flatten), b=partial(nn.Flatten)), partial(nn.Linear, 36, 3)))
+    flat = OneOf(a=partial(nn.Flatten), b=partial(nn.Flatten))
+    plain = Space(partial(nn.Sequential, flat, partial(nn.Linear, 36, 3)))
     with pytest.raises(InputError, match="operations that wait for in_channels"):
         PcDarts(plain, INPUTS)
 
@@ -184,11 +186,12 @@ def test_p_darts_derives_at_most_two_skip_connections():
     derived = method.derive()
     assert skip_share(method.space, derived) == pytest.approx(2 / 6)
     # The strongest stay.
+    strongest = ["normal.nodes.1.0", "normal.nodes.2.3"]
     for key, row in zip(method.module.choices, method.module.rows, strict=True):
-        if key in ("normal.nodes.1.0", "normal.nodes.2.3"):
+        if key in strongest:
             row.data[0, 0] = 6.0
     derived = method.derive()
-    assert [key for key, value in derived.items() if value == "skip_connect"] == ["normal.nodes.1.0", "normal.nodes.2.3"]
+    assert [key for key, value in derived.items() if value == "skip_connect"] == strongest
     free = PDarts(cells("skip_connect", "conv_1x1", nodes=3), INPUTS, skips=6)
     put(free, skip_connect=5.0, conv_1x1=-5.0)
     assert skip_share(free.space, free.derive()) == 1.0

@@ -77,8 +77,8 @@ def test_more_than_half_skips_is_a_collapse_and_the_reason_is_said():
     verdict = judge(0.75, [1.0] * 5 + [4.0] * 5)
     assert verdict.is_collapsed
     assert verdict.why == (
-        "skip connections are 75% of the normal cells, more than half; the eigenvalue grew past the limit of Zela et al. "
-        "after evaluation 5"
+        "skip connections are 75% of the normal cells, more than half; "
+        "the eigenvalue grew past the limit of Zela et al. after evaluation 5"
     )
     assert "at most half" in judge(0.25).why
 
@@ -113,7 +113,7 @@ def test_darts_es_puts_back_the_logits_of_the_evaluation_it_goes_back_to_and_kee
 def test_watching_the_eigenvalue_does_not_change_the_search():
     plain, watched = Darts(cells(), INPUTS), DartsEs(cells(), INPUTS, evaluate_every=3)
     for method in (plain, watched):
-        fit(method, search(method), data(), method.recipe(RECIPE), total=12, seed=0)  # type: ignore[arg-type]
+        fit(method, search(method), data(), method.recipe(RECIPE), total=12, seed=0)
     assert len(watched.eigenvalues) == 4 and all(math.isfinite(value) for value in watched.eigenvalues)
     assert len(set(watched.eigenvalues)) == 4
     for ours, theirs in zip(plain.module.rows, watched.module.rows, strict=True):

@@ -106,7 +106,7 @@ def test_the_virtual_step_uses_the_batch_with_which_the_weights_step_next():
 def test_first_and_second_order_train_the_logits_differently():
     ends = []
     for order in (1, 2):
-        method = Darts(cells(), INPUTS, order=order)  # type: ignore[arg-type]
+        method = Darts(cells(), INPUTS, order=order)
         fit(method, method.learner(Learner(cross_entropy)), data(), method.recipe(RECIPE), total=3, seed=0)
         ends.append(torch.cat([row.detach() for row in method.module.rows], 1))
     assert not torch.equal(*ends)
@@ -114,4 +114,4 @@ def test_first_and_second_order_train_the_logits_differently():
 
 def test_other_orders_are_refused():
     with pytest.raises(InputError, match="expected the order 1 or 2"):
-        Darts(cells(), INPUTS, order=3)  # type: ignore[arg-type]
+        Darts(cells(), INPUTS, order=3)
