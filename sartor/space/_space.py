@@ -30,7 +30,7 @@ from sartor.space._sampling import CodeRows, Sampler
 if TYPE_CHECKING:
     from torch import nn
 
-    from sartor.space._mixture import Mixture
+    from sartor.space._mixture import Around, Mixture
     from sartor.space._supernet import Supernet
     from sartor.space._windows import Window
 
@@ -775,12 +775,18 @@ class Space:
         return Supernet(self, part, elastic, separate, windows, examples, seed)
 
     def mixture(
-        self, example_inputs: Sequence[Any], part: str | None = None, *, max_combinations: int = 64, seed: int = 0
+        self,
+        example_inputs: Sequence[Any],
+        part: str | None = None,
+        *,
+        max_combinations: int = 64,
+        seed: int = 0,
+        around: Around | None = None,
     ) -> Mixture:
         """Returns the continuous relaxation, all alternatives at once: see `sartor.space.Mixture`."""
         from sartor.space._mixture import Mixture
 
-        return Mixture(self, example_inputs, part, max_combinations, seed)
+        return Mixture(self, example_inputs, part, max_combinations, seed, around)
 
     def _part(self, part: str | None) -> tuple[Plan, str]:
         plan = self._compiled.plan

@@ -64,7 +64,14 @@ class Sampled(Method, Protocol):
 
 @runtime_checkable
 class Differentiable(Method, Protocol):
-    """A method that learns which alternatives to take, and derives one architecture."""
+    """A method that learns which alternatives to take, and derives one architecture.
+
+    Its learner has one player more, ``architecture``, which trains the logits on rows of its own.
+    """
+
+    def recipe(self, recipe: Recipe) -> Recipe:
+        """Returns the recipe with the paper's optimiser for ``architecture``, where it does not say another."""
+        ...
 
     def derive(self) -> Architecture:
         """Returns the best architecture under the logits as they are now."""

@@ -73,7 +73,8 @@ def fit(
         until: Steps done at which to stop, at most ``total``; ``total`` when None.
         state: Where to go on from.
         device: Where module and learner are moved to.
-        report: Told ``loss.<player>`` and ``learning_rate`` of the first player, and ``validation.<name>``.
+        report: Told ``loss.<player>`` of those that stepped, ``learning_rate`` of the first of them, and
+            ``validation.<name>``.
         report_every: Steps between reports (rounded up so that all players step at them); the first and the last
             step are reported too. Never by the clock, so that series repeat.
         validate: Given the module, with averaged weights if there are, returns name -> value.
@@ -110,6 +111,7 @@ def fit(
         single = loop.single
         average = loop.average
         after = None if type(learner).after is Learner.after else learner.after
+        plays = None if type(learner).plays is Learner.plays else learner.plays
         autocast = _autocast(recipe, device)
         module.train()
         learner.train()
@@ -122,7 +124,7 @@ def fit(
             step: Step | None = None
             network = module
             for player in loop.players:
-                if index % player.every:
+                if index % player.every or (plays is not None and not plays(player.name, index, total)):
                     continue
                 accumulate = player.recipe.accumulate
                 value: torch.Tensor | None = None
