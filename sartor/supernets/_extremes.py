@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -39,30 +39,32 @@ class Extremes:
         return sorted(scores, key=lambda value: -scores[value])
 
 
-def extremes(space: Space, inputs: Sequence[Any] | None = None, part: str | None = None) -> Extremes:
-    """Returns the ends of a space, exact under its constraints, for scores that are counted.
+def extremes(space: Space, log_cost: Callable[[Architecture], float]) -> Extremes:
+    """Returns the ends of a space, exact under its constraints, for scores that add up over choices.
 
-    Numbers are ordered by size, other values by what networks with them cost, the rest being as large as it can be.
-    Whether a larger number makes a larger network is counted too: a stride does not. Cost is multiply-accumulates, of
-    which convolutions, matrix products and attention have some, then parameters; of choices that change neither (a
-    resolution beside the network) the larger number is the larger.
+    Numbers are ordered by size, other values by what architectures with them cost, the rest being as large as it can
+    be. Whether a larger number costs more is asked too: a stride does not. Of choices that change no cost (a resolution
+    beside the network) the larger number is the larger.
 
     Args:
         space: Whose ends.
-        inputs: Example inputs of its networks; without them parameters alone are counted.
-        part: Entry of a dict space, as for `Space.build`.
+        log_cost: Logarithm of what an architecture costs, such as `network_cost`; asked a few times for each choice.
 
     Raises:
         SpaceError: The space is too large for an exact answer under predicates on whole architectures.
     """
     values = {key: space.values(key) for key in space.keys if not _is_range(space, key)}
     wishes = {key: dict(zip(own, by_size(own).tolist(), strict=True)) for key, own in values.items()}
-    cost = _Cost(space, inputs, part)
+    known: dict[Architecture, float] = {}
 
     def effect(key: str, value: Label) -> float | None:
         """Returns the logarithm of the cost of a large network with the value, or None when none may have it."""
         architecture = space.argmax({**wishes, key: {value: _FORCED}})
-        return cost(architecture) if architecture.get(key) == value else None
+        if architecture.get(key) != value:
+            return None
+        if architecture not in known:
+            known[architecture] = log_cost(architecture)
+        return known[architecture]
 
     scores: dict[str, dict[Label, float]] = {}
     for key, wish in wishes.items():
@@ -87,31 +89,28 @@ def _is_range(space: Space, key: str) -> bool:
     return any(space._compiled.slots[index].kind == "number" for index in space._compiled.by_key[key])
 
 
-class _Cost:
-    """Logarithm of what a network costs; each architecture is built once."""
+def network_cost(
+    space: Space, inputs: Sequence[Any] | None = None, part: str | None = None
+) -> Callable[[Architecture], float]:
+    """Returns a function that gives the logarithm of a network's multiply-accumulates, and a little of its parameters'.
 
-    def __init__(self, space: Space, inputs: Sequence[Any] | None, part: str | None) -> None:
-        from sartor.devices.counts import Counts
+    Args:
+        space: Builds the networks.
+        inputs: Example inputs of them; without, parameters alone are counted.
+        part: Entry of a dict space, as for `Space.build`.
+    """
+    from sartor.devices.counts import Counts, num_params
 
-        self._space, self._inputs, self._part = space, inputs, part
-        self._counts = Counts()
-        self._known: dict[Architecture, float] = {}
+    counts = Counts()
 
-    def __call__(self, architecture: Architecture) -> float:
-        if architecture not in self._known:
-            self._known[architecture] = self._counted(architecture)
-        return self._known[architecture]
-
-    def _counted(self, architecture: Architecture) -> float:
+    def log_cost(architecture: Architecture) -> float:
         import torch
 
-        from sartor.devices.counts import num_params
-
         with torch.random.fork_rng(devices=[]):
-            network = self._space.build(architecture, self._part)
+            network = space.build(architecture, part)
         params = math.log1p(num_params(network))
-        if self._inputs is None:
+        if inputs is None:
             return params
-        macs = self._counts.count(network, tuple(self._inputs))["macs"].value
-        # Parameters decide between networks of nearly as many multiply-accumulates.
-        return math.log1p(macs) + _LEAST * params
+        return math.log1p(counts.count(network, tuple(inputs))["macs"].value) + _LEAST * params
+
+    return log_cost

@@ -62,23 +62,20 @@ class BigNAS:
         num_random: int = 2,
         temperature: float = 1.0,
     ) -> None:
-        from sartor.supernets._extremes import extremes
+        from sartor.supernets._extremes import extremes, network_cost
 
         if num_random < 0:
             raise InputError(f"expected at least 0 random architectures a step, got {num_random}")
-        ends = extremes(space, inputs, part)
+        ends = extremes(space, network_cost(space, inputs, part))
         self.space, self.num_random, self.temperature = space, num_random, temperature
         self.largest, self.smallest = ends.largest, ends.smallest
-        self.module: Supernet = space.supernet(part, examples=(ends.largest, ends.smallest), seed=seed)
-
-    @property
-    def weights(self) -> Supernet:
-        return self.module
+        self.weights: Supernet = space.supernet(part, examples=(ends.largest, ends.smallest), seed=seed)
+        self.module: nn.Module = self.weights
 
     def draw(self, step: Step) -> Iterable[tuple[Architecture, nn.Module]]:
         drawn = self.space.sample_choices(step.numpy, self.num_random)
         for architecture in dict.fromkeys([self.largest, self.smallest, *drawn]):
-            network = self.module.network(architecture)
+            network = self.weights.network(architecture)
             if architecture != self.largest:
                 _silence(network)
             yield architecture, network

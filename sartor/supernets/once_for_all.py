@@ -98,7 +98,7 @@ class OnceForAll:
         distillation: float = 1.0,
         temperature: float = 1.0,
     ) -> None:
-        from sartor.supernets._extremes import extremes
+        from sartor.supernets._extremes import extremes, network_cost
 
         if paths < 1:
             raise InputError(f"expected at least 1 path a step, got {paths}")
@@ -106,7 +106,7 @@ class OnceForAll:
         self.distillation, self.temperature = distillation, temperature
         self.phases = tuple(default_phases(space.keys) if phases is None else phases)
         _check(self.phases, space.keys)
-        ends = extremes(space, inputs, part)
+        ends = extremes(space, network_cost(space, inputs, part))
         self.largest = ends.largest
         self._first: dict[str, Label] = {}
         """Key of a choice that opens in a phase -> the value that it has from the beginning."""
@@ -125,11 +125,8 @@ class OnceForAll:
                 self._openings.append((at, key, value))
         self._openings.sort(key=lambda opening: opening[0])
         self._now: tuple[int, Space] | None = None
-        self.module: Supernet = space.supernet(part, examples=(ends.largest, ends.smallest), seed=seed)
-
-    @property
-    def weights(self) -> Supernet:
-        return self.module
+        self.weights: Supernet = space.supernet(part, examples=(ends.largest, ends.smallest), seed=seed)
+        self.module: nn.Module = self.weights
 
     def open_space(self, fraction: float) -> Space:
         """Returns the space of what may be drawn when a share of the training is done."""
@@ -148,7 +145,7 @@ class OnceForAll:
     def draw(self, step: Step) -> Iterable[tuple[Architecture, nn.Module]]:
         space = self.open_space(step.fraction)
         for architecture in dict.fromkeys(space.sample_choices(step.numpy, self.paths)):
-            yield architecture, self.module.network(architecture)
+            yield architecture, self.weights.network(architecture)
 
     def learner(self, inner: Learner) -> Learner:
         from sartor.supernets._distilling import Distilling, Teacher
@@ -156,7 +153,7 @@ class OnceForAll:
         if not self.distillation or not self.phases:
             return inner
         start = min(start for _, start in self.phases)
-        teacher = Teacher(lambda: self.module.child(self.largest), self.largest, start)
+        teacher = Teacher(lambda: self.weights.child(self.largest), self.largest, start)
         return Distilling(inner, teacher, temperature=self.temperature, weight=self.distillation)
 
 
