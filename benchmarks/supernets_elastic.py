@@ -129,7 +129,7 @@ def train_shared(
 
 
 def limits_of(task: Images, method: BigNAS) -> list[list[Limit]]:
-    """Returns limits on multiply-accumulates, from a little above the smallest network to a little below the largest."""
+    """Returns limits on multiply-accumulates, from little above the smallest network to little below the largest."""
 
     def macs(architecture: Architecture) -> float:
         return Counts().cost(Candidate(task, method.space, architecture))["macs"].value
