@@ -6,13 +6,15 @@ is seen from what the loss hands to ``cross_entropy`` or ``nll_loss``.
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.dropout import _DropoutNd
 from torch.overrides import TorchFunctionMode
 
 from sartor.errors import InputError
@@ -57,9 +59,9 @@ class Distilling(Learner):
 
     Batches are drawn once a step, and random streams are put back before each network, so that augmentation and noise
     are the same for all. With a ``teacher``, networks learn from labels and, once it was taken, from it; without one,
-    the first network of a step learns from labels and the others from it alone. The distance is the Kullback-Leibler
-    divergence from the larger network's softened class probabilities, times the squared temperature, and the mean
-    squared error of outputs that are no class logits.
+    the first network of a step learns from labels and the others, their dropout silent, from it alone. The distance is
+    the Kullback-Leibler divergence from the larger network's softened class probabilities, times the squared
+    temperature, and the mean squared error of outputs that are no class logits.
 
     Of a task with several players the first alone learns from another network.
 
@@ -113,7 +115,8 @@ class Distilling(Learner):
             if self._targets is None:
                 loss, self._targets = self._taught(network, batch, step)
                 return loss
-            _, outputs = self._recorded(network, batch, step)
+            with _silent(network):
+                _, outputs = self._recorded(network, batch, step)
             return self.weight * distance(outputs, self._targets, self.temperature)
         if not bool(self.teacher.taken) or self.weight == 0:
             return self.inner.loss(network, batch, step)
@@ -189,6 +192,25 @@ def _tensors(output: Any) -> list[Tensor]:
     if isinstance(output, Mapping):
         output = tuple(output.values())
     return [tensor for item in output for tensor in _tensors(item)] if isinstance(output, (list, tuple)) else []
+
+
+@contextlib.contextmanager
+def _silent(network: nn.Module) -> Iterator[None]:
+    """Within the context, layers of dropout and of attention are in eval mode, which silences their dropout."""
+    layers = [module for module in network.modules() if isinstance(module, (_DropoutNd, nn.MultiheadAttention))]
+    modes = [layer.training for layer in layers]
+    # A task's own code may put all of a network in train mode, so each layer is told as it is reached.
+    hooks = [layer.register_forward_pre_hook(_rest) for layer in layers]
+    try:
+        yield
+    finally:
+        for layer, hook, mode in zip(layers, hooks, modes, strict=True):
+            hook.remove()
+            layer.training = mode
+
+
+def _rest(layer: nn.Module, inputs: object) -> None:
+    layer.training = False
 
 
 class _ClassScores(TorchFunctionMode):

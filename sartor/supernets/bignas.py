@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from sartor.space import Architecture, Space, Supernet
-    from sartor.training import Learner, Step
+    from sartor.training import Learner, Recipe, Step
 
 SPEC = Spec(
     "bignas",
@@ -75,22 +75,12 @@ class BigNAS:
     def draw(self, step: Step) -> Iterable[tuple[Architecture, nn.Module]]:
         drawn = self.space.sample_choices(step.numpy, self.num_random)
         for architecture in dict.fromkeys([self.largest, self.smallest, *drawn]):
-            network = self.weights.network(architecture)
-            if architecture != self.largest:
-                _silence(network)
-            yield architecture, network
+            yield architecture, self.weights.network(architecture)
+
+    def recipe(self, recipe: Recipe) -> Recipe:
+        return recipe
 
     def learner(self, inner: Learner) -> Learner:
         from sartor.supernets._distilling import Distilling
 
         return Distilling(inner, temperature=self.temperature)
-
-
-def _silence(network: nn.Module) -> None:
-    """Puts dropout into eval mode, until the network's mode is set again."""
-    from torch import nn
-    from torch.nn.modules.dropout import _DropoutNd
-
-    for module in network.modules():
-        if isinstance(module, (_DropoutNd, nn.MultiheadAttention)):
-            module.training = False

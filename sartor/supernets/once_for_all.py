@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from sartor.space import Architecture, Label, Space, Supernet
-    from sartor.training import Learner, Step
+    from sartor.training import Learner, Recipe, Step
 
 SPEC = Spec(
     "once-for-all",
@@ -146,6 +146,9 @@ class OnceForAll:
         space = self.open_space(step.fraction)
         for architecture in dict.fromkeys(space.sample_choices(step.numpy, self.paths)):
             yield architecture, self.weights.network(architecture)
+
+    def recipe(self, recipe: Recipe) -> Recipe:
+        return recipe
 
     def learner(self, inner: Learner) -> Learner:
         from sartor.supernets._distilling import Distilling, Teacher

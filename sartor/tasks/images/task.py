@@ -180,9 +180,7 @@ class Images(Task):
         device = next((p.device for p in network.parameters()), torch.device("cpu"))
         deployed = Deployed(network, self.mean, self.std, resolution)
         deployed.standardise.to(device)
-        # Its own mode alone: parts of the network may be in another, as while statistics are estimated.
-        deployed.training = network.training
-        return deployed
+        return deployed.train(network.training)
 
     # --- output
 
