@@ -510,8 +510,8 @@ class Space:
     def sample_choices(self, rng: np.random.Generator, n: int | None = None) -> Architecture | list[Architecture]:
         """Returns one architecture, or a list of ``n``, drawn uniformly over each active choice, from the root down.
 
-        Under constraints each draw is repeated until it is legal. This is what supernet training and initial
-        populations usually want.
+        A choice is drawn from the values that `given` and predicates on it alone leave it; under other constraints each
+        draw is repeated until it is legal. This is what supernet training and initial populations usually want.
         """
         if n is None:
             return _vary.sample_choices(self, rng)
