@@ -1,6 +1,6 @@
 """Differentiable search on a space where DARTS collapses: skip connections in the derived normal cells.
 
-    python benchmarks/collapse.py --images DIR            # ten seeds of six methods, about an hour and a half of one core
+    python benchmarks/collapse.py --images DIR            # ten seeds of six methods, about 90 minutes of one core
     python benchmarks/collapse.py --images DIR --quick    # one seed
 
 ``--images`` has CIFAR-10 (see the data's README). The space is S2 of Zela et al. 2020 (arXiv:1909.09656), in which each

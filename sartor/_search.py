@@ -34,6 +34,7 @@ from sartor.space import Architecture, Space
 from sartor.strategies._auto import AUTO, choose
 from sartor.strategies._steered import Steered
 from sartor.strategies.listed import Listed
+from sartor.supernets import INHERITED
 from sartor.task import Task
 from sartor.trials import Fidelity, Proposal, Trial
 from sartor.units import parse_duration_s
@@ -53,8 +54,6 @@ SCORED_SHARE = 0.1
 """Of the budget, spent on training-free scores at most."""
 EVOLUTION = "nsga2"
 """The strategy by default where scores are cheap."""
-INHERITED = Fidelity(1.0, "score by shared weights")
-"""Of a score by shared weights: nothing is trained."""
 MIN_RUNG_STEPS = 40
 """Steps of the shortest rung of successive halving: below, most networks are still at chance."""
 

@@ -18,8 +18,8 @@ from sartor._environment import environment
 from sartor._progress import Note, PhaseStarted, SearchProgress
 from sartor._threads import one_thread
 from sartor.engine import Engine, Problem, Progress, open_task
-from sartor.errors import InputError, RecordError
-from sartor.goals import Goals
+from sartor.errors import BudgetError, ExportError, InputError, MissingExtraError, RecordError
+from sartor.goals import Goals, Limit
 from sartor.registry import find
 from sartor.runs import FILE_NAME, Record, RunInfo
 from sartor.space import Architecture, Space
@@ -28,13 +28,19 @@ from sartor.task import Task
 from sartor.trials import Fidelity, Proposal, Trial
 
 if TYPE_CHECKING:
+    from sartor.contracts import Device
     from sartor.estimators.inherited import Inherited
     from sartor.supernets import Method
+    from sartor.supernets.subnets import Scored, Served
 
 KIND = "supernet"
 """Of a run that trained shared weights."""
 TRUST_KIND = "trust"
 """Of a run that trained some of its architectures alone."""
+SUBNETS_KIND = "subnets"
+"""Of a run that took networks out of shared weights."""
+DEVICES = ("counts", "cpu")
+"""Cost models by which limits are held, the exact one first."""
 NUM_RESAMPLES = 2_000
 """Of the networks, for the interval of a rank correlation."""
 
@@ -182,6 +188,13 @@ def train_supernet(
             if found[0].state != "complete":
                 record.set_state(run.id, "failed")
                 raise RecordError(f"{run.id}: the training of the shared weights failed: {found[0].failure}")
+            if "skip_share" in found[0].metrics:
+                from sartor.supernets.collapse import judge
+
+                verdict = judge(found[0].metrics["skip_share"])
+                text = f"{'the search collapsed' if verdict.is_collapsed else 'no collapse'}: {verdict.why}"
+                record.log(run.id, "note", text)
+                say(Note(text))
             record.set_state(run.id, "complete")
             return _opened(record, record.run(run.id))
 
@@ -279,6 +292,153 @@ def _opened(record: Record, run: RunInfo) -> TrainedSupernet:
     derived = None if kept["derived"] is None else space.architecture(json.loads(kept["derived"]))
     metrics, cpu_s = trials[0].metrics, trials[0].usage.get("cpu_s", math.nan)
     return TrainedSupernet(record.out, run, task, space, method, derived, metrics, cpu_s, path)
+
+
+@dataclass(frozen=True)
+class Subnet:
+    """A network taken out of shared weights.
+
+    Attributes:
+        served: What was found for its limits.
+        test: Metrics on the test part; empty without a network or a test part.
+        file: The exported network, or None.
+    """
+
+    served: Served
+    test: Mapping[str, float]
+    file: Path | None
+
+
+def subnets(
+    place: str | Path,
+    limits: Sequence[str],
+    *,
+    evaluations: int = 100,
+    seed: int = 0,
+    export: bool = True,
+    on_event: OnEvent | None = None,
+) -> list[Subnet]:
+    """Returns the best network found under each of several limits, without training any.
+
+    Each is tested once, on the record, and exported to ONNX into the folder of a run of its own.
+
+    Args:
+        place: Folder of results, or ``FOLDER:RUN``, of shared weights.
+        limits: One network each: ``"latency=1ms"``, or several that hold together, ``"latency=1ms,params=50k"``.
+        evaluations: Networks scored, over all limits.
+        seed: Of the evolution.
+        export: Whether networks are exported.
+        on_event: Called with the events of ``sartor._progress``.
+
+    Raises:
+        InputError: no such weights; limits that cannot be read; a figure that no device gives.
+        BudgetError: nothing meets any of the limits; the closest found is named.
+    """
+    from sartor.estimators.training import evaluate
+    from sartor.supernets.subnets import serve
+
+    say: OnEvent = on_event or (lambda event: None)
+    sets = [[Limit.parse(part.strip()) for part in each.split(",")] for each in limits]
+    if not sets:
+        raise InputError("expected limits, such as latency=1ms: one network is found for each")
+    supernet = open_supernet(place)
+    task, space = supernet.task, supernet.space
+    splits = task.data().check()
+    weights = supernet.scorer().weights
+    wanted = {limit.name for each in sets for limit in each}
+    devices = [device for name in DEVICES if _gives(device := find("devices", name).load()(), wanted)]
+    config = {
+        **{name: value for name, value in supernet.run.config.items() if name != "limits"},
+        "limits": [],
+        "limit_sets": [[[limit.name, limit.bound] for limit in each] for each in sets],
+        "evaluations": evaluations,
+        "seed": seed,
+    }
+    started = time.monotonic()
+    with one_thread(), Record(supernet.folder) as record:
+        run = record.create_run(
+            SUBNETS_KIND, config["task_name"], config, seed=seed, environment=environment(), parent=supernet.run.id
+        )
+        say(PhaseStarted(run.id, f"looking for {len(sets)} networks among {evaluations} scored by shared weights"))
+
+        primary = Goals.of_config(config).primary
+        best: dict[str, float] = {}
+
+        def scored(event: Scored) -> None:
+            value = event.metrics[primary.name]
+            if not best or primary.loss(value) < primary.loss(best[primary.name]):
+                best[primary.name] = value
+            elapsed = time.monotonic() - started
+            say(SearchProgress(run.id, event.number, event.evaluations, 0, 0, elapsed, None, dict(best)))
+
+        found = serve(
+            task, space, weights, splits, sets, devices=devices, evaluations=evaluations, seed=seed, on_event=scored
+        )
+        if all(each.network is None for each in found):
+            record.set_state(run.id, "failed")
+            raise BudgetError(found[0].unmet)
+        made: list[Subnet] = []
+        known: dict[Architecture, Subnet] = {}
+        for number, served in enumerate(found):
+            if served.network is None or served.architecture is None:
+                record.log(run.id, "note", served.unmet)
+                say(Note(served.unmet))
+                made.append(Subnet(served, {}, None))
+                continue
+            if served.architecture not in known:
+                test: Mapping[str, float] = {}
+                if splits.test is not None:
+                    test = evaluate(task, served.network, served.architecture, splits.test.open())[0]
+                    record.log(run.id, "test", f"the test part was opened for the network of {limits[number]}")
+                file = _exported(record, run, number, task, served, test, say) if export else None
+                known[served.architecture] = Subnet(served, test, file)
+            made.append(dataclasses.replace(known[served.architecture], served=served))
+        record.set_result(run.id, {"networks": [_said(each) for each in made]})
+        record.add_elapsed(run.id, time.monotonic() - started)
+        record.set_state(run.id, "complete")
+    return made
+
+
+def _gives(device: Device, wanted: set[str]) -> bool:
+    return device.name == "counts" or bool(wanted & set(device.figures))
+
+
+def _said(made: Subnet) -> dict[str, Any]:
+    served = made.served
+    return {
+        "limits": [[limit.name, limit.bound] for limit in served.limits],
+        "architecture": None if served.architecture is None else dict(served.architecture),
+        "metrics": dict(served.metrics),
+        "test": dict(made.test),
+        "costs": {name: figure.to_json() for name, figure in served.costs.items()},
+        "file": None if made.file is None else made.file.name,
+        "unmet": served.unmet,
+    }
+
+
+def _exported(
+    record: Record, run: RunInfo, number: int, task: Task, served: Served, test: Mapping[str, float], say: OnEvent
+) -> Path | None:
+    from sartor.export.onnx import export_onnx
+
+    assert served.network is not None and served.architecture is not None
+    path = record.path(run.id) / f"{number}.onnx"
+    about = {
+        **task.describe(),
+        "task": run.config["task_name"],
+        "run": run.id,
+        "architecture": json.loads(served.architecture.to_json()),
+        "metrics": {**served.metrics, **{f"test.{name}": value for name, value in test.items()}},
+    }
+    deployed = task.deploy(served.network, served.architecture).eval()
+    try:
+        export_onnx(deployed, task.example_inputs(served.architecture), path, description=about)
+    except (ExportError, MissingExtraError) as error:
+        # The network is found all the same; the person is told what it cannot be exported for.
+        say(Note(f"network {number} was not exported: {error}"))
+        return None
+    record.add_file(run.id, None, f"onnx {number}", path)
+    return path
 
 
 @dataclass(frozen=True)

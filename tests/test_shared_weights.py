@@ -125,6 +125,42 @@ def test_a_search_scores_by_them_and_retrains_what_it_found(trained: Path, tmp_p
     assert "shared weights" in report
 
 
+def test_networks_for_several_limits_are_taken_out_without_training(trained: Path, tmp_path: Path) -> None:
+    done = run("subnet", str(trained), "-l", "params=30k", "-l", "params=45k,macs=4M", "-l", "params=9",
+               "--evaluations", "8", cwd=tmp_path)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "none found" in done.stdout and "limit 9" in done.stderr.replace("\n", " ")
+    with sartor.Record(trained, read_only=True) as record:
+        own = next(each for each in record.runs() if each.kind == "subnets")
+        assert own.parent == "images-1" and own.result is not None
+        small, large, none = own.result["networks"]
+        assert small["costs"]["params"]["value"] <= 30_000 and large["costs"]["params"]["value"] <= 45_000
+        assert none["architecture"] is None and "9" in none["unmet"]
+        assert all((record.path(own.id) / file.path).exists() for file in record.files(own.id))
+    supernet = open_supernet(f"{trained}:images-1")
+    child = supernet.scorer().child(supernet.space.architecture(small["architecture"]))
+    again = evaluate(supernet.task, child, small["architecture"], supernet.task.data().validation)[0]
+    assert again == pytest.approx(small["metrics"])
+
+
+def test_a_differentiable_method_derives_what_is_retrained(tmp_path: Path) -> None:
+    done = run("supernet", "images", "--space", "nasbench201", "--method", "darts", "--epochs", "0.2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "derived" in done.stdout and "collapse" in done.stderr
+    out = tmp_path / "sartor-out"
+    supernet = open_supernet(out)
+    assert supernet.derived is not None and supernet.derived in supernet.space
+    with pytest.raises(InputError, match="derives one architecture"):
+        supernet.scorer()
+    again = run(
+        "search", "images", "--space", "nasbench201", "--shared-weights", str(out), "--trials", "1", "--epochs", "0.3",
+        "--objective", "params", "--workers", "0", cwd=tmp_path,
+    )  # fmt: skip
+    assert again.returncode == 0, again.stderr
+    with sartor.Record(out, read_only=True) as record:
+        assert {t.architecture for t in record.trials("images-2-final")} == {supernet.derived}
+
+
 def test_bad_input_is_one_clear_error_and_writes_nothing(trained: Path, tmp_path: Path) -> None:
     cases = {
         ("supernet", "images", "--method", "oneshot"): "did you mean 'one-shot'",
@@ -133,6 +169,8 @@ def test_bad_input_is_one_clear_error_and_writes_nothing(trained: Path, tmp_path
         ("supernet", "images", "--epochs", "0"): "above 0",
         ("supernet", "images", "--resume"): "nothing to resume",
         ("trust", "nowhere"): "no record",
+        ("subnet", str(trained), "--limit", "params=9"): "closest",
+        ("subnet", str(trained), "--limit", "parms=9k"): "did you mean",
         ("search", "images", "--trials", "2", "--shared-weights", str(trained)): "another space",
     }
     for tokens, said in cases.items():

@@ -24,6 +24,7 @@ app.command(
     "sartor.cli._search:app", name="search", help="Search architectures for a task; train, test, export, report."
 )
 app.command("sartor.cli._supernet:app", name="supernet", help="Train the weights of all architectures at once.")
+app.command("sartor.cli._supernet:subnet", name="subnet", help="Take networks out of shared weights, one a limit.")
 app.command("sartor.cli._supernet:trust", name="trust", help="Say how far a ranking by shared weights can be trusted.")
 app.command("sartor.cli._runs:runs", name="runs", help="List, show and compare recorded runs.")
 app.command("sartor.cli._runs:front", name="front", help="Print the Pareto front of a run; pick by limit.")

@@ -16,6 +16,10 @@ from sartor.cli import DEFAULT_OUT
 from sartor.cli._tasks import task_app, task_options
 from sartor.errors import InputError
 from sartor.registry import TaskSpec, specs
+from sartor.units import format_figure
+
+_SHOWN = ("params", "latency_ms", "peak_memory_bytes")
+"""Costs in the closing table."""
 
 
 def _command(spec: TaskSpec, options_type: type[Any]) -> Callable[..., None]:
@@ -178,6 +182,55 @@ def trust(
         f" {found.words}",
         highlight=False,
     )
+
+
+def subnet(
+    place: str,
+    /,
+    *,
+    limit: Annotated[list[str], Parameter(name=["--limit", "-l"], negative=())],
+    evaluations: int = 100,
+    seed: int = 0,
+    export: bool = True,
+) -> None:
+    """Take networks out of shared weights without training: the best found under each limit.
+
+    Parameters
+    ----------
+    place
+        Folder of results, or FOLDER:RUN, of shared weights.
+    limit
+        What must hold, one network for each: latency=1ms; with commas several that hold together,
+        latency=1ms,params=50k. Repeat for several networks.
+    evaluations
+        Networks scored, over all limits.
+    seed
+        Of the evolution.
+    export
+        Write each network as ONNX.
+    """
+    from sartor._supernet import subnets
+    from sartor.cli._progress import Progress
+
+    with Progress() as progress:
+        found = subnets(place, limit, evaluations=evaluations, seed=seed, export=export, on_event=progress)
+    console = Console()
+    table = Table("limit", "validation", "test", "costs", box=None, header_style="bold", pad_edge=False)
+    table.add_column("file", overflow="fold")
+    for text, each in zip(limit, found, strict=True):
+        if each.served.architecture is None:
+            table.add_row(text, "none found", "", "", "")
+            continue
+        metric = next(iter(each.served.metrics))
+        costs = {name: each.served.costs[name] for name in _SHOWN if name in each.served.costs}
+        table.add_row(
+            text,
+            f"{metric} {each.served.metrics[metric]:.4f}",
+            f"{each.test[metric]:.4f}" if metric in each.test else "",
+            ", ".join(f"{name} {format_figure(name, figure.value)}" for name, figure in costs.items()),
+            str(each.file or ""),
+        )
+    console.print(table)
 
 
 app = App(name="supernet", help="Train the weights of all architectures at once.")

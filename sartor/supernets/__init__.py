@@ -25,10 +25,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sartor.trials import Fidelity
+
 if TYPE_CHECKING:
     from sartor.supernets._method import Differentiable, Method, Sampled, SharedWeights
 
-__all__ = ["Differentiable", "Method", "Sampled", "SharedWeights"]
+INHERITED = Fidelity(1.0, "score by shared weights")
+"""Of a score by shared weights: nothing is trained."""
+
+__all__ = ["INHERITED", "Differentiable", "Method", "Sampled", "SharedWeights"]
 
 
 def __getattr__(name: str) -> Any:

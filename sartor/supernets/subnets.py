@@ -24,7 +24,8 @@ from sartor.devices.counts import Counts
 from sartor.errors import DivergedError, InputError, near
 from sartor.goals import Goals, Limit, Objective
 from sartor.strategies.nsga2 import NSGA2
-from sartor.trials import Fidelity, Figure, Proposal, Trial, derive_seed
+from sartor.supernets import INHERITED
+from sartor.trials import Figure, Proposal, Trial, derive_seed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from sartor.supernets._method import SharedWeights
     from sartor.task import Task
 
-INHERITED = Fidelity(1.0, "inherited")
 NUM_INITIAL = 4
 """Networks within its limits, the nearest to them, with which a set's evolution begins."""
 NUM_FINALISTS = 3
