@@ -101,7 +101,7 @@ class Builder:
         keywords = {
             name: self._whole(self.build(argument, f"{place}.{name}")) for name, argument in plan.keywords
         }
-        if plan.recipe or not is_complete(plan.function, tuple(arguments), keywords):
+        if plan.recipe or not is_complete(plan.signature, arguments, keywords):
             return self.factory(plan.function, arguments, keywords, place)
         return self.call(plan.function, arguments, keywords, place)
 

@@ -10,7 +10,8 @@ from sartor.errors import SpaceError, near
 from sartor.space._nodes import Repeat, name_of
 
 
-def _signature(function: Any) -> inspect.Signature | None:
+def signature_of(function: Any) -> inspect.Signature | None:
+    """Returns the signature of a callable, None where it publishes none."""
     try:
         return inspect.signature(function)
     except (ValueError, TypeError):  # some built-in callables publish none
@@ -19,16 +20,15 @@ def _signature(function: Any) -> inspect.Signature | None:
 
 def argument_names(node: partial[Any]) -> list[str]:
     """Returns the key of each positional argument: its parameter's name, its position among ``*args``."""
-    signature = _signature(node.func)
+    signature = signature_of(node.func)
     parameters = list(signature.parameters.values()) if signature else []
     positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     extra = len(node.args) - len(positional)
     return positional[: len(node.args)] + [str(index) for index in range(max(extra, 0))]
 
 
-def is_complete(function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> bool:
+def is_complete(signature: inspect.Signature | None, arguments: list[Any], keywords: dict[str, Any]) -> bool:
     """Whether all required arguments are there, so that ``build`` calls it rather than handing it over."""
-    signature = _signature(function)
     if signature is None:
         return True
     try:
@@ -44,7 +44,7 @@ def check_call(node: partial[Any]) -> None:
     Raises:
         SpaceError: An unknown argument (with the near name), one given twice, or too many.
     """
-    signature = _signature(node.func)
+    signature = signature_of(node.func)
     if signature is None:
         return
     parameters = signature.parameters.values()

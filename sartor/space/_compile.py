@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from sartor.errors import SpaceError
 from sartor.space._architecture import Codebook
-from sartor.space._calls import argument_names, check_call
+from sartor.space._calls import argument_names, check_call, signature_of
 from sartor.space._domains import Combinations, Domain, Interval, Listed, Orders
 from sartor.space._nodes import (
     CHOICES,
@@ -125,6 +125,10 @@ class Call:
     arguments: tuple[tuple[str, Plan], ...]
     keywords: tuple[tuple[str, Plan], ...]
     recipe: bool
+
+    @cached_property
+    def signature(self) -> inspect.Signature | None:
+        return signature_of(self.function)
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,19 +5,25 @@ from __future__ import annotations
 import contextlib
 import copy
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import FunctionType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.utils.parametrize import is_parametrized
+from torch.nn.parameter import is_lazy
 
+from sartor.errors import SpaceError
 from sartor.space._build import Builder
 from sartor.space._compile import Call, Compiled, Compute, Entries, Items, Pick, PickOrder, PickSubset, Plan, Splice
+from sartor.space._nodes import typed
+
+_MAX_KEPT_BYTES = 2**27
+"""Weights of modules that are kept while a store is laid out: 128 MiB."""
 
 
 @contextlib.contextmanager
@@ -60,16 +66,78 @@ class Owned:
     is_buffer: bool
     shaped_like: tuple[nn.Module, str]
 
+    @property
+    def identity(self) -> tuple[str, int, int]:
+        return self.relative, id(self.module), id(self.tensor)
+
+
+class KeptModules:
+    """Modules that are found again where a network differs little from those before, instead of being built anew.
+
+    Only for learning which tensors there are: a receiver may have changed their values. A module whose tensors were
+    replaced, added or tied by its receiver is not kept.
+    """
+
+    def __init__(self) -> None:
+        self._modules: dict[Hashable, tuple[nn.Module, list[tuple[str, int, int]]]] = {}
+        self._num_bytes = 0
+
+    def key(
+        self, place: str, number: int, function: Callable[..., Any], arguments: list[Any], keywords: dict[str, Any]
+    ) -> Hashable | None:
+        """Returns what a module follows from, None where that is more than plain values."""
+        values = (*arguments, *keywords.values())
+        if not isinstance(function, (type, FunctionType)) or not all(map(_is_plain, values)):
+            return None
+        return place, number, function, tuple(keywords), tuple(map(typed, values))
+
+    def get(self, key: Hashable | None) -> nn.Module | None:
+        """Returns the module of a key, None where it was not kept."""
+        return self._modules[key][0] if key in self._modules else None
+
+    def add(self, key: Hashable, module: nn.Module, place: str) -> None:
+        """Keeps a module as it was made, while there is room."""
+        owned = owned_tensors(module, {id(module): place})
+        num_bytes = sum(each.tensor.numel() * each.tensor.element_size() for each in owned)
+        if self._num_bytes + num_bytes <= _MAX_KEPT_BYTES:
+            self._num_bytes += num_bytes
+            self._modules[key] = module, [each.identity for each in owned]
+
+    def check(self, keys: Mapping[str, Hashable], found: Sequence[Owned]) -> None:
+        """Lets go of the modules of a network (place -> key) whose tensors are not those that they were made with."""
+        by_place: dict[str, list[tuple[str, int, int]]] = {}
+        for each in found:
+            by_place.setdefault(each.place, []).append(each.identity)
+        for place, key in keys.items():
+            if key in self._modules and self._modules[key][1] != by_place.get(place, []):
+                del self._modules[key]
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (bool, int, float, str, type))
+
 
 class PlacingBuilder(Builder):
     """Builds an architecture and keeps where each of its modules came from.
 
     A partial that its receiver calls several times makes one place each time. ``read`` has the slots that the partial
     of a place reads itself, its values and which modules it is given, without those that these read in turn.
+
+    Args:
+        compiled: The tree.
+        codes: Code of every slot, -1 where inactive.
+        numbers: Slot of a float range -> its value.
+        kept: Modules of networks that were built before and are not needed any more; None builds all anew.
     """
 
-    def __init__(self, compiled: Compiled, codes: Sequence[int], numbers: dict[int, float]) -> None:
+    def __init__(
+        self, compiled: Compiled, codes: Sequence[int], numbers: dict[int, float], kept: KeptModules | None = None
+    ) -> None:
         super().__init__(compiled, codes, numbers)
+        self._kept = kept
+        self._keys: dict[str, Hashable] = {}
         self.places: dict[int, str] = {}
         self.read: dict[str, tuple[int, ...]] = {}
         self._made: list[nn.Module] = []
@@ -77,10 +145,18 @@ class PlacingBuilder(Builder):
         self._copies: dict[int, Any] = {}
 
     def call(self, function: Callable[..., Any], arguments: list[Any], keywords: dict[str, Any], place: str) -> Any:
-        made = super().call(function, arguments, keywords, place)
+        number = self._calls.get(place, 0) + 1
+        key = self._kept.key(place, number, function, arguments, keywords) if self._kept else None
+        made = self._kept.get(key) if self._kept else None
+        if made is None:
+            made = super().call(function, arguments, keywords, place)
+            if self._kept and key is not None and isinstance(made, nn.Module):
+                self._kept.add(key, made, place)
         if isinstance(made, nn.Module) and id(made) not in self.places:
-            number = self._calls[place] = self._calls.get(place, 0) + 1
+            self._calls[place] = number
             own = place if number == 1 else f"{place}#{number}"
+            if key is not None:
+                self._keys[own] = key
             self.places[id(made)] = own
             self.read[own] = self.read.get(place, ())
             self._made.append(made)  # an id must not be given away again
@@ -96,6 +172,13 @@ class PlacingBuilder(Builder):
     def fixed(self, value: Any) -> Any:
         # Its weights go to the store; the tree must keep its own, for the next network too.
         return copy.deepcopy(value, self._copies) if isinstance(value, nn.Module) else value
+
+    def owned(self, network: nn.Module) -> list[Owned]:
+        """Returns the tensors of the network that was built."""
+        found = owned_tensors(network, self.places)
+        if self._kept is not None:
+            self._kept.check(self._keys, found)
+        return found
 
     def _call(self, plan: Call, place: str) -> Any:
         self.read[place] = tuple(dict.fromkeys(slots_read(plan)))
@@ -167,17 +250,23 @@ def owned_tensors(network: nn.Module, places: Mapping[int, str]) -> list[Owned]:
         below = f"{relative}." if relative else ""
         for name, parameter in module._parameters.items():
             if parameter is not None:
+                if is_lazy(parameter):
+                    raise SpaceError(
+                        f"{type(module).__name__} at {place.removeprefix('.') or 'the root'} has no shape before its "
+                        "network runs, so that nothing can be shared: write the module with its input size instead"
+                    )
                 shaped_like = parametrised.get(id(module), (module, name))
                 found.append(Owned(place, below + name, module, name, parameter, False, shaped_like))
         if isinstance(module, _NormBase):
             for name, buffer in module._buffers.items():
                 if buffer is not None:
                     found.append(Owned(place, below + name, module, name, buffer, True, (module, name)))
-        if is_parametrized(module):
-            originals: Any = module.parametrizations
+        originals = module._modules.get("parametrizations")
+        if isinstance(originals, nn.ModuleDict):
             parametrised.update((id(held), (module, name)) for name, held in originals.items())
-        for name, child in module.named_children():
-            walk(child, place, below + name)
+        for name, child in module._modules.items():
+            if child is not None:
+                walk(child, place, below + name)
 
     walk(network, "", "")
     return found

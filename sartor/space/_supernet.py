@@ -19,12 +19,11 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from sartor.errors import SpaceError, near
 from sartor.space import _vary
 from sartor.space._architecture import Architecture
-from sartor.space._places import Owned, PlacingBuilder, owned_tensors, seeded
+from sartor.space._places import KeptModules, Owned, PlacingBuilder, seeded
 from sartor.space._windows import WINDOWS, Window, plain_window, tiled
 
 if TYPE_CHECKING:
@@ -103,6 +102,7 @@ class _Entry:
     requires_grad: bool
     windows: dict[tuple[int, ...], None] = field(default_factory=dict)
     settings: dict[str, dict[Any, None]] = field(default_factory=dict)
+    seen: set[tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=set)
 
 
 class Supernet(nn.Module):
@@ -163,9 +163,9 @@ class Supernet(nn.Module):
         shared = []
         for name, entry in entries.items():
             if entry.is_buffer:
-                self.register_buffer(name, entry.tensor.clone())
+                self.register_buffer(name, entry.tensor)
             else:
-                self.register_parameter(name, nn.Parameter(entry.tensor.clone(), entry.requires_grad))
+                self.register_parameter(name, nn.Parameter(entry.tensor, entry.requires_grad))
             settings = {key: tuple(values) for key, values in entry.settings.items()}
             shape = tuple(entry.tensor.shape)
             shared.append(SharedTensor(name, type(entry.owner).__name__, shape, tuple(entry.windows), settings))
@@ -176,8 +176,9 @@ class Supernet(nn.Module):
     def _lay_out(self, examples: Sequence[Architecture]) -> dict[str, _Entry]:
         entries: dict[str, _Entry] = {}
         cover = _Cover(self.space)
+        kept = KeptModules()
         for architecture in itertools.chain(examples, cover):
-            builder, network = self._built(architecture)
+            builder, network = self._built(architecture, kept)
             cover.saw(builder)
             cover.is_new = False
             for name, owned in self._named(builder, network):
@@ -186,12 +187,17 @@ class Supernet(nn.Module):
 
     def _enter(self, entries: dict[str, _Entry], name: str, owned: Owned, builder: PlacingBuilder) -> bool:
         """Notes one tensor of a built network; returns whether the store had to change for it."""
-        tensor = owned.tensor.detach()
-        shape = tuple(tensor.shape)
+        shape = tuple(owned.tensor.shape)
         entry = entries.get(name)
+        codes = tuple(builder.codes[slot] for slot in builder.read.get(owned.place, ()))
+        if entry is not None:
+            entry.requires_grad |= owned.tensor.requires_grad
+            if (shape, codes) in entry.seen:
+                return False
+        tensor = owned.tensor.detach()
         is_new = entry is None
         if entry is None:
-            entry = entries[name] = _Entry(tensor, owned.module, owned.is_buffer, owned.tensor.requires_grad)
+            entry = entries[name] = _Entry(tensor.clone(), owned.module, owned.is_buffer, owned.tensor.requires_grad)
         elif entry.tensor.dim() != tensor.dim():
             raise SpaceError(
                 f"{name} has the shapes {tuple(entry.tensor.shape)} and {shape}, which cannot be shared: "
@@ -200,46 +206,43 @@ class Supernet(nn.Module):
         else:
             largest = tuple(map(max, entry.tensor.shape, shape))
             if largest != tuple(entry.tensor.shape):
-                grown = tiled(tensor, largest)
+                grown = tiled(tensor, largest).clone()
                 if largest != shape:  # neither is the larger: what is there stays
                     grown[tuple(map(slice, entry.tensor.shape))] = entry.tensor
                 entry.tensor, entry.owner, is_new = grown, owned.module, True
-        entry.requires_grad |= owned.tensor.requires_grad
         entry.windows.setdefault(shape)
-        for slot in builder.read.get(owned.place, ()):
-            code = builder.codes[slot]
+        entry.seen.add((shape, codes))
+        for slot, code in zip(builder.read.get(owned.place, ()), codes, strict=True):
             if code >= 0:
                 key = self.space._compiled.slots[slot].key
                 entry.settings.setdefault(key, {}).setdefault(self.space._compiled.slots[slot].domain[code])
         return is_new
 
-    def _built(self, architecture: Mapping[str, Any]) -> tuple[PlacingBuilder, nn.Module]:
+    def _built(
+        self, architecture: Mapping[str, Any], kept: KeptModules | None = None
+    ) -> tuple[PlacingBuilder, nn.Module]:
         plan, place = self.space._part(self._entry)
-        builder = PlacingBuilder(self.space._compiled, *self.space._parse(architecture))
+        builder = PlacingBuilder(self.space._compiled, *self.space._parse(architecture), kept)
         with seeded(self.seed):
             network = builder.build(plan, place)
         if not isinstance(network, nn.Module):
             raise SpaceError(f"a supernet needs a space that builds a module, this one builds {network!r}")
-        lazy = next((name for name, parameter in network.named_parameters() if is_lazy(parameter)), None)
-        if lazy is not None:
-            raise SpaceError(
-                f"{lazy} has no shape before its network runs, so that nothing can be shared: give the lazy module its "
-                "input size (partial(nn.Linear, in_features, ...) instead of nn.LazyLinear)"
-            )
         return builder, network
 
     def _named(self, builder: PlacingBuilder, network: nn.Module) -> Iterator[tuple[str, Owned]]:
         """Yields each tensor of a built network with its name in the store; a tensor of two modules has one name."""
-        owned = owned_tensors(network, builder.places)
+        owned = builder.owned(network)
         by_place: dict[str, list[str]] = {}
         for each in owned:
             by_place.setdefault(each.place, []).append(f"{each.relative}:{each.tensor.dim()}")
+        called = {
+            place: self._place(place, tuple(signature), builder).removeprefix(".").translate(_WITHOUT_DOTS)
+            for place, signature in by_place.items()
+        }
         names: dict[int, str] = {}
         for each in owned:
-            place = self._place(each.place, tuple(by_place[each.place]), builder)
-            named = f"{place.removeprefix('.')}:{each.relative}"
-            name = names.setdefault(id(each.tensor), named.translate(_WITHOUT_DOTS))
-            yield name, each
+            name = f"{called[each.place]}:{each.relative.translate(_WITHOUT_DOTS)}"
+            yield names.setdefault(id(each.tensor), name), each
 
     def _place(self, place: str, signature: tuple[str, ...], builder: PlacingBuilder) -> str:
         """Returns the place as it is called in the store: apart from others of the tree that own other tensors."""

@@ -271,7 +271,7 @@ def test_building_a_supernet_and_its_networks_leaves_the_global_generators_alone
 
 
 def test_lazy_modules_are_refused_with_what_to_write_instead():
-    with pytest.raises(SpaceError, match=r"0.weight has no shape before its network runs.*input size"):
+    with pytest.raises(SpaceError, match=r"LazyLinear at 0 has no shape before its network runs.*input size"):
         Space(partial(nn.Sequential, partial(nn.LazyLinear, OneOf(2, 4)))).supernet()
 
 
@@ -295,3 +295,50 @@ def test_where_no_architecture_is_largest_the_first_keeps_its_initial_weights():
     assert weight.shape == (8, 8)
     # Seen were 8 x 4, 4 x 8 and 4 x 4: nothing of these repeats, which would make neurons that stay equal.
     assert len(weight[:4].unique()) == 32 and len(weight[:, :4].unique()) == 32
+
+
+class NormsItsPart(nn.Module):
+    """Changes the module that it is given: its parameters are others afterwards."""
+
+    def __init__(self, part, tail):
+        super().__init__()
+        self.part, self.tail = nn.utils.parametrizations.weight_norm(part), tail
+        self.tail.bias = self.part.bias
+
+    def forward(self, x):
+        return self.tail(self.part(x))
+
+
+def test_receivers_may_change_the_modules_that_they_are_given():
+    width = Shared("width", OneOf(*range(2, 10)))
+    first = partial(NormsItsPart, partial(nn.Linear, 3, 6), partial(nn.Linear, 6, 6))
+    space = Space(partial(nn.Sequential, first, partial(nn.Linear, 6, width), partial(nn.Linear, width, 2)))
+    supernet = space.supernet()
+    assert [name for name in supernet.state_dict() if name.startswith("0")] == [
+        "0/part:bias", "0/part:parametrizations/weight/original0", "0/part:parametrizations/weight/original1",
+        "0/tail:weight",
+    ]
+    assert_child_equals_forward(supernet, torch.randn(5, 3))
+    child = supernet.child({"width": 3})
+    assert child[0].tail.bias is child[0].part.bias
+
+
+class CountsItself(nn.Linear):
+    num_built = 0
+
+    def __init__(self, in_features, out_features):
+        type(self).num_built += 1
+        super().__init__(in_features, out_features)
+
+
+def test_laying_out_builds_what_repeats_once_and_starts_from_the_largest_architecture(monkeypatch):
+    monkeypatch.setattr(CountsItself, "num_built", 0)
+    options = {"none": partial(nn.Identity), "one": partial(CountsItself, 4, 4), "two": partial(CountsItself, 4, 4)}
+    space = Space(partial(nn.Sequential, *(OneOf(**options) for _ in range(5)), partial(nn.Linear, 4, OneOf(2, 3))))
+    assert 256 < space.count() < 1000
+    supernet = space.supernet(seed=3)
+    assert CountsItself.num_built == 10
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        largest = space.build({**{str(i): "none" for i in range(5)}, "5.out_features": 3})
+    assert torch.equal(by_name(supernet, "5:weight"), largest[5].weight)
