@@ -7,9 +7,9 @@
 | ``bignas`` | the largest, the smallest and random ones, which it teaches (Yu et al. 2020) | shared weights |
 
 A sampled method trains a `sartor.space.Supernet`, of which every architecture inherits its weights: it is scored by
-them (`sartor.estimators.inherited`), and what is found is extracted or retrained;
-`sartor.supernets.subnets.serve` finds and extracts a network for each of several limits. A differentiable method trains the
-weights of a `sartor.space.Mixture` and logits of its alternatives, and derives one architecture to be retrained.
+them (`sartor.estimators.inherited`), and what is found is extracted or retrained; `sartor.supernets.subnets.serve`
+finds and extracts a network for each of several limits. A differentiable method trains the weights of a
+`sartor.space.Mixture` and logits of its alternatives, and derives one architecture to be retrained.
 
 Every method is ``Class(space, inputs, *, part=None, seed=0, **own)``, satisfies `Method` and is trained by
 `sartor.training.fit`; ``sartor supernet TASK --method NAME`` does so on the record.
