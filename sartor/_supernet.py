@@ -84,9 +84,10 @@ class TrainedSupernet:
             InputError: the method learned one architecture instead.
         """
         from sartor.estimators.inherited import NUM_CALIBRATION_BATCHES, Inherited
-        from sartor.supernets import Sampled
+        from sartor.supernets import Differentiable, Sampled
 
-        if not isinstance(self.method, Sampled):
+        # Both have what is called weights.
+        if isinstance(self.method, Differentiable) or not isinstance(self.method, Sampled):
             raise InputError(
                 f"{self.run.id} was trained by {self.run.config['supernet']}, which derives one architecture and "
                 "scores no others; take one-shot, fairnas, few-shot, once-for-all or bignas for that"

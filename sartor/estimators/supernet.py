@@ -178,18 +178,18 @@ class SupernetTraining:
 
     def _metrics(self, method: Method, start: Architecture, seed: int) -> dict[str, float]:
         task = self.task
-        if isinstance(method, Sampled):
-            scorer = Inherited(task, method.weights, self.splits.train, self.splits.validation, seed=seed)
-            rng = np.random.default_rng(derive_seed(seed, "scored"))
-            scores = [scorer.score(architecture) for architecture in self.space.sample_choices(rng, NUM_SCORED)]
-            found = {name: float(np.mean([score[name] for score in scores])) for name in scores[0]}
-            for name, metric in task.metrics.items():
-                best = max if metric.direction == "max" else min
-                found[f"{name}.best"] = best(score[name] for score in scores)
-            return {**found, **self._faults(method, scorer, seed)}
-        _, network = next(iter(method.draw(Step(0, 1, seed, task.recipe))))
-        metrics = evaluate(task, network, start, self.splits.validation)[0]
-        return {**metrics, **(method.indicators() if isinstance(method, Differentiable) else {})}
+        if isinstance(method, Differentiable):
+            _, network = next(iter(method.draw(Step(0, 1, seed, task.recipe))))
+            return {**evaluate(task, network, start, self.splits.validation)[0], **method.indicators()}
+        assert isinstance(method, Sampled)
+        scorer = Inherited(task, method.weights, self.splits.train, self.splits.validation, seed=seed)
+        rng = np.random.default_rng(derive_seed(seed, "scored"))
+        scores = [scorer.score(architecture) for architecture in self.space.sample_choices(rng, NUM_SCORED)]
+        found = {name: float(np.mean([score[name] for score in scores])) for name in scores[0]}
+        for name, metric in task.metrics.items():
+            best = max if metric.direction == "max" else min
+            found[f"{name}.best"] = best(score[name] for score in scores)
+        return {**found, **self._faults(method, scorer, seed)}
 
     def _faults(self, method: Sampled, scorer: Inherited, seed: int) -> dict[str, float]:
         from sartor.supernets.faults import conflict, drift, imbalance

@@ -22,6 +22,7 @@ from sartor.supernets import Sampled
 from sartor.supernets.enas import Enas
 from sartor.supernets.fairnas import FairNas
 from sartor.supernets.few_shot import FewShot
+from sartor.supernets.once_for_all import OnceForAll
 from sartor.supernets.one_shot import OneShot
 from sartor.training import Learner, Recipe, Step, fit
 
@@ -55,6 +56,7 @@ METHODS: dict[str, Callable[[], Sampled]] = {
     "fairnas": lambda: FairNas(space(), seed=1),
     "few-shot": lambda: FewShot(space(), seed=1, split=["blocks.0.kernel"], split_at=0.4),
     "enas": lambda: Enas(space(), seed=1, warm_up=0.1),
+    "once-for-all": lambda: OnceForAll(space(), seed=1),
 }
 
 
