@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from sartor.errors import InputError
 from sartor.nets.attention import SqueezeExcite
+from sartor.nets.depthwise import DepthwiseConv2d
 from sartor.nets.normalisation import batch_norm
 
 Activation = Callable[[], nn.Module]
@@ -113,10 +114,9 @@ def _relu_separable_bn(
     in_channels: int, out_channels: int, kernel: int, stride: int, dilation: int = 1
 ) -> list[nn.Module]:
     """Returns ReLU, a convolution within channels, one across them, batch normalisation."""
-    padding = dilation * _padding(kernel)
     return [
         nn.ReLU(),
-        nn.Conv2d(in_channels, in_channels, kernel, stride, padding, dilation, groups=in_channels, bias=False),
+        DepthwiseConv2d(in_channels, kernel, stride, dilation),
         nn.Conv2d(in_channels, out_channels, 1, bias=False),
         batch_norm(out_channels),
     ]
