@@ -337,7 +337,7 @@ class Supernet(nn.Module):
         """
         skeleton = self._skeleton(arch if isinstance(arch, Architecture) else self.space.architecture(arch))
         parameters, buffers = self._parameters, self._buffers
-        # With gradients whatever the mode: torch takes other paths, and rounds otherwise, for tensors that require none.
+        # With gradients in every mode: torch takes other paths, and rounds otherwise, where tensors require none.
         with torch.inference_mode(False):
             for name, held, own, window in skeleton.plan:
                 stored = parameters.get(name)
