@@ -114,7 +114,10 @@ class Supernet(nn.Module):
     ``Sequential``) get weights of their own, unless they are named ``elastic``. `sharing` tells what shares what.
 
     Buffers of normalisations are stored and windowed too; other buffers belong to an architecture's network and are as
-    they were built, the same in `child`. Weight decay acts on whole stored tensors, also outside the window in use.
+    they were built, the same in `child`: what training changes in them (estimates of a spectral norm) is not kept.
+    Weight decay acts on whole stored tensors, also outside the window in use. Constructors must follow from their
+    arguments: a module that was built with the same plain arguments at the same place is not built again to learn its
+    shapes.
 
     Args:
         space: Whose architectures.
