@@ -268,7 +268,7 @@ class Supernet(nn.Module):
     def _window_of(self, owned: Owned) -> Callable[[Tensor], Tensor]:
         """Returns what takes the part of a stored tensor that a network wants."""
         module, name = owned.shaped_like
-        shape = owned.tensor.shape
+        shape, is_trained = owned.tensor.shape, owned.tensor.requires_grad  # and not the tensor, which is to go
         window = next((self._windows[kind] for kind in type(module).__mro__ if kind in self._windows), plain_window)
 
         def part(stored: Tensor) -> Tensor:
@@ -278,7 +278,7 @@ class Supernet(nn.Module):
                     f"the window for {name} of {type(module).__name__} gives {tuple(taken.shape)} of the stored "
                     f"{tuple(stored.shape)}, its module needs {tuple(shape)}"
                 )
-            return taken if owned.tensor.requires_grad else taken.detach()
+            return taken if is_trained else taken.detach()
 
         return part
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import gc
 import io
 import pickle
 import random
+import weakref
 from functools import partial
 
 import numpy as np
@@ -843,3 +845,20 @@ def test_networks_kept_for_reuse_are_limited_in_number():
     for architecture in space:
         supernet(x, arch=architecture)
     assert space.count() == 512 and len(supernet._skeletons) == 256
+
+
+class SeesItsWeight(nn.Linear):
+    weights: list[weakref.ref[Tensor]] = []
+
+    def __init__(self, in_features, out_features):
+        super().__init__(in_features, out_features)
+        self.weights.append(weakref.ref(self.weight))
+
+
+def test_networks_kept_for_reuse_hold_no_weights_of_their_own(monkeypatch):
+    supernet = Space(partial(nn.Sequential, partial(SeesItsWeight, 3, OneOf(2, 4)))).supernet()
+    monkeypatch.setattr(SeesItsWeight, "weights", [])
+    for architecture in supernet.space:
+        supernet(torch.zeros(1, 3), arch=architecture)
+    gc.collect()
+    assert len(SeesItsWeight.weights) == 2 and all(each() is None for each in SeesItsWeight.weights)
