@@ -180,7 +180,7 @@ class Supernet(nn.Module):
         entries: dict[str, _Entry] = {}
         cover = _Cover(self.space)
         kept = KeptModules()
-        for architecture in itertools.chain(examples, cover):
+        for architecture in itertools.chain(cover, examples):
             builder, network = self._built(architecture, kept)
             cover.saw(builder)
             cover.is_new = False

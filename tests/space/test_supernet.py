@@ -757,6 +757,8 @@ def test_an_architecture_not_laid_out_for_is_told_and_examples_cure_it():
         with pytest.raises(SpaceError, match=r"not laid out for .*'parts.0.code': 0.*no such tensor.*examples="):
             use(space.architecture(rare))
     cured = space.supernet(examples=[rare])
+    known, added = supernet.state_dict(), cured.state_dict()
+    assert known.keys() < added.keys() and all(torch.equal(added[name], known[name]) for name in known)
     assert_child_equals_forward_at(cured, rare, torch.randn(2, 3))
     assert_child_equals_forward_at(cured, common, torch.randn(2, 3))
 
