@@ -6,6 +6,7 @@ Every step is recorded as it ends, so a killed search goes on where it was with 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 import os
 import time
@@ -33,6 +34,7 @@ from sartor.space import Architecture, Space
 from sartor.strategies._auto import AUTO, choose
 from sartor.strategies._steered import Steered
 from sartor.strategies.listed import Listed
+from sartor.supernets import INHERITED
 from sartor.task import Task
 from sartor.trials import Fidelity, Proposal, Trial
 from sartor.units import parse_duration_s
@@ -50,6 +52,8 @@ TRANSFER = "transfer"
 """The strategy that learns from earlier searches."""
 SCORED_SHARE = 0.1
 """Of the budget, spent on training-free scores at most."""
+EVOLUTION = "nsga2"
+"""The strategy by default where scores are cheap."""
 MIN_RUNG_STEPS = 40
 """Steps of the shortest rung of successive halving: below, most networks are still at chance."""
 
@@ -77,6 +81,7 @@ def search(
     strategy_options: Mapping[str, Any] | None = None,
     transfer: Sequence[str | Path] = (),
     promising: int = 0,
+    shared_weights: str | Path | None = None,
     halving: bool = True,
     objectives: Sequence[str] = (),
     epochs: float | None = None,
@@ -103,6 +108,9 @@ def search(
         strategy_options: Keyword arguments of the strategy.
         transfer: Earlier searches to begin with and to learn from, as folders of results or ``FOLDER:RUN``.
         promising: Architectures scored without training before the search, which begins with the best of them; 0: none.
+        shared_weights: Weights that score architectures instead of trainings of their own, as the folder of results or
+            ``FOLDER:RUN`` of `sartor._supernet.train_supernet`; of a differentiable method, the architecture that it
+            derived is all that is retrained. By default the strategy is then ``nsga2``.
         halving: Wraps the strategy in asynchronous successive halving over epochs: a ninth, a third and all of them
             (shorter rungs are left out where they would be under 40 steps).
         objectives: Costs to trade against the primary metric; by default the first limited one, else latency.
@@ -150,6 +158,11 @@ def search(
     space, name = task.space(), task_name or type(task).__name__.lower()
     folder = Path(out)
     strategy_name, why = strategy or AUTO, ""
+    weights = None if shared_weights is None else _weights(shared_weights, space)
+    if weights is not None:
+        halving = False
+        if strategy_name == AUTO:
+            strategy_name, why = EVOLUTION, "scores by shared weights are cheap"
     if strategy_name == AUTO:
         if strategy_options:
             raise InputError("options of a strategy need the strategy's name, not auto")
@@ -180,6 +193,7 @@ def search(
         halving=halving,
         strategy_version=strategy_spec.version,
         promising=promising,
+        weights=weights,
         notes=(f"strategy {strategy_name}: {why}",) if why else (),
         say=say,
     )
@@ -220,6 +234,7 @@ class _Job:
     halving: bool
     strategy_version: int
     promising: int
+    weights: _Weights | None
     notes: tuple[str, ...]
     say: OnEvent
 
@@ -227,6 +242,10 @@ class _Job:
         self, space: Space, fidelities: tuple[Fidelity, ...], seed: int, initial: Sequence[Architecture]
     ) -> Strategy:
         """Returns the strategy on a part of the space, within successive halving where it is to be."""
+        if self.weights is not None:
+            fidelities = self.weights.fidelities(fidelities)
+            if self.weights.derived is not None:
+                return Listed([Proposal(self.weights.derived, fidelities[-1])])
         spec = find("strategies", self.strategy)
         options = self.strategy_options
         if self.halving and not spec.promotes:
@@ -236,11 +255,17 @@ class _Job:
         return strategy
 
     def problem(self, fidelities: Sequence[Fidelity], *, final: bool) -> Problem:
+        estimator = "sartor.estimators.training:Training"
+        options: dict[str, Any] = {"keep": final, "device": self.device}
+        if self.weights is not None and not final:
+            fidelities = self.weights.fidelities(fidelities)
+            if self.weights.derived is None:
+                estimator, options = "sartor.estimators.inherited:InheritedScores", {"weights": self.weights.place}
         return Problem(
             task=self.task.reference(),
             devices=tuple(find("devices", name).target for name in (self.all_devices if final else self.devices)),
-            estimator="sartor.estimators.training:Training",
-            estimator_options={"keep": final, "device": self.device},
+            estimator=estimator,
+            estimator_options=options,
             fidelities=tuple(fidelities),
             limits=self.goals.limits,
         )
@@ -260,6 +285,7 @@ class _Job:
             "sources": sources,
             "strategy_version": self.strategy_version,
             "promising": self.promising,
+            **({} if self.weights is None else {"shared_weights": self.weights.place, "weights": self.weights.sha256}),
             "halving": self.halving,
             "fidelities": [[f.amount, f.unit] for f in fidelities],
             "devices": list(self.devices),
@@ -273,6 +299,38 @@ class _Job:
             "seed": self.seed,
             "slots": self.slots,
         }
+
+
+@dataclasses.dataclass(frozen=True)
+class _Weights:
+    """Shared weights that a search scores by.
+
+    Attributes:
+        place: ``FOLDER:RUN``.
+        sha256: Of the file.
+        derived: The one architecture of a differentiable method.
+    """
+
+    place: str
+    sha256: str
+    derived: Architecture | None
+
+    def fidelities(self, full: Sequence[Fidelity]) -> tuple[Fidelity, ...]:
+        """Returns those of the search: a short training of what was derived, else none at all."""
+        if self.derived is not None:
+            return (Fidelity(round(full[-1].amount / 9, 4), full[-1].unit),)
+        return (INHERITED,)
+
+
+def _weights(place: str | Path, space: Space) -> _Weights:
+    from sartor._supernet import open_supernet
+
+    supernet = open_supernet(place)
+    if supernet.space.fingerprint != space.fingerprint:
+        differs = "; ".join(supernet.space.diff(space))
+        raise InputError(f"--shared-weights {place}: they are of another space: {differs}")
+    sha256 = hashlib.sha256(supernet.file.read_bytes()).hexdigest()
+    return _Weights(f"{supernet.folder.resolve()}:{supernet.run.id}", sha256, supernet.derived)
 
 
 def _workers(workers: int | None) -> int:
@@ -547,8 +605,13 @@ def choose_finalists(found: Sequence[Trial], goals: Goals, num: int) -> list[Tri
 
 
 def training_s(trial: Trial, found: Sequence[Trial], full: Fidelity) -> float:
-    """Returns the CPU-seconds that training a trial's architecture from scratch to ``full`` is expected to take."""
+    """Returns the CPU-seconds that training a trial's architecture from scratch to ``full`` is expected to take.
+
+    0 where it was scored without training.
+    """
     trained = trial.proposal.fidelity.amount
+    if trial.proposal.fidelity.unit != full.unit:
+        return 0.0
     if trial.proposal.continues is not None:
         trained -= found[trial.proposal.continues].proposal.fidelity.amount
     return trial.usage.get("cpu_s", 0.0) / max(trained, 1e-9) * full.amount

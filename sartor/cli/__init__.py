@@ -23,6 +23,9 @@ app = App(
 app.command(
     "sartor.cli._search:app", name="search", help="Search architectures for a task; train, test, export, report."
 )
+app.command("sartor.cli._supernet:app", name="supernet", help="Train the weights of all architectures at once.")
+app.command("sartor.cli._supernet:subnet", name="subnet", help="Take networks out of shared weights, one a limit.")
+app.command("sartor.cli._supernet:trust", name="trust", help="Say how far a ranking by shared weights can be trusted.")
 app.command("sartor.cli._runs:runs", name="runs", help="List, show and compare recorded runs.")
 app.command("sartor.cli._runs:front", name="front", help="Print the Pareto front of a run; pick by limit.")
 app.command("sartor.cli._runs:report", name="report", help="Write the HTML report of a run.")
@@ -34,6 +37,7 @@ app.command("sartor.cli._simulate:run", name="simulate", help="Run a strategy on
 app.command("sartor.cli._score:run", name="score", help="Score architectures without training any.")
 app.command("sartor.cli._lists:tasks", name="tasks", help="List the tasks.")
 app.command("sartor.cli._lists:strategies", name="strategies", help="List the search strategies.")
+app.command("sartor.cli._supernet:methods", name="supernets", help="List the ways of sharing weights.")
 app.command("sartor.cli._lists:spaces", name="spaces", help="List the ready-made search spaces.")
 app.command("sartor.cli._lists:devices", name="devices", help="List the device cost models.")
 
@@ -46,6 +50,10 @@ def main(tokens: Sequence[str] | None = None) -> None:
             from sartor.cli._search import run
 
             run(arguments[1:])
+        elif arguments[:1] == ["supernet"]:
+            from sartor.cli._supernet import run as run_supernet
+
+            run_supernet(arguments[1:])
         else:
             app(arguments)
     except SartorError as error:

@@ -11,12 +11,8 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, Group, Parameter
 
 from sartor.cli import DEFAULT_OUT
-from sartor.errors import InputError
-from sartor.registry import TaskSpec, find, resolve, specs
-
-
-def _task_options(spec: TaskSpec) -> type[Any]:
-    return resolve(spec.options) if spec.options else dataclasses.make_dataclass("Options", [], frozen=True)
+from sartor.cli._tasks import task_app, task_options
+from sartor.registry import TaskSpec
 
 
 def _command(spec: TaskSpec, options_type: type[Any]) -> Callable[..., None]:
@@ -33,6 +29,7 @@ def _command(spec: TaskSpec, options_type: type[Any]) -> Callable[..., None]:
         strategy: Annotated[str | None, Parameter(name=["--strategy", "-s"], group=kept)] = None,
         transfer: Annotated[list[str] | None, Parameter(group=kept, negative=())] = None,
         promising: Annotated[int, Parameter(group=kept)] = 0,
+        shared_weights: Annotated[str | None, Parameter(group=kept)] = None,
         halving: Annotated[bool, Parameter(group=kept)] = True,
         epochs: Annotated[float | None, Parameter(group=kept)] = None,
         finalists: Annotated[int, Parameter(group=kept)] = 5,
@@ -66,6 +63,9 @@ def _command(spec: TaskSpec, options_type: type[Any]) -> Callable[..., None]:
         promising
             Score so many architectures without training any, within the limits that are counted, and begin with the
             best of them.
+        shared_weights
+            Score architectures by the weights that sartor supernet trained instead of training each: the folder of
+            results, or FOLDER:RUN. The finalists are trained from scratch all the same.
         halving
             Successive halving: most architectures get a ninth of the epochs, the best third of each rung three times
             as many.
@@ -103,6 +103,7 @@ def _command(spec: TaskSpec, options_type: type[Any]) -> Callable[..., None]:
                     strategy=strategy,
                     transfer=transfer or (),
                     promising=promising,
+                    shared_weights=shared_weights,
                     halving=halving,
                     epochs=epochs,
                     finalists=finalists,
@@ -125,51 +126,9 @@ def _command(spec: TaskSpec, options_type: type[Any]) -> Callable[..., None]:
     return search
 
 
-def _app(spec: TaskSpec) -> App:
-    app = App(
-        name=f"sartor search {spec.name}",
-        help_flags=["--help", "-h"],
-        version_flags=[],
-        suppress_keyboard_interrupt=False,
-    )
-    app.default(_command(spec, _task_options(spec)))
-    return app
-
-
-def _spec_of(tokens: list[str]) -> tuple[TaskSpec | None, list[str]]:
-    """Returns the task that the tokens name, by ``images`` or ``--task module:Class``, and the other tokens."""
-    for i, token in enumerate(tokens):
-        if token == "--task" or token.startswith("--task="):
-            width = 1 if "=" in token else 2
-            target = token.split("=", 1)[1] if "=" in token else "".join(tokens[i + 1 : i + 2])
-            sys.path.insert(0, "")
-            try:
-                kind = resolve(target)
-            except (ImportError, AttributeError) as error:
-                raise InputError(f"--task {target}: {error}; expected module:Class of an importable task") from error
-            spec = TaskSpec(kind.__name__, target, options=f"{target}.Options")
-            return spec, tokens[:i] + tokens[i + width :]
-    if tokens and not tokens[0].startswith("-"):
-        found = find("tasks", tokens[0])
-        assert isinstance(found, TaskSpec), f"the SPEC of task {found.name} is no TaskSpec"
-        return found, tokens[1:]
-    return None, tokens
-
-
 def run(tokens: Sequence[str]) -> None:
     """Runs ``sartor search`` with the tokens behind it."""
-    spec, rest = _spec_of(list(tokens))
-    if spec is None:
-        names = ", ".join(specs("tasks"))
-        if set(rest) & {"--help", "-h"} or not rest:
-            print(
-                "Usage: sartor search TASK [OPTIONS]\n       sartor search --task module:Class [OPTIONS]\n\n"
-                f"Tasks: {names}\n"
-                "Options: sartor search TASK --help"
-            )
-            return
-        raise InputError(f"expected a task after 'search' ({names}) or --task module:Class, got {rest[0]!r}")
-    _app(spec)(rest)
+    task_app("search", tokens, lambda spec: _command(spec, task_options(spec)))
 
 
 app = App(name="search", help="Search architectures for a task; train, test, export, report.")

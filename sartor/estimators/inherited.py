@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,9 +14,12 @@ from sartor.supernets.statistics import recalibrate
 from sartor.training import Step, to_device
 
 if TYPE_CHECKING:
-    from sartor.space import Architecture
+    from sartor.contracts import Candidate, Context
+    from sartor.data import Splits
+    from sartor.space import Architecture, Space
     from sartor.supernets import SharedWeights
     from sartor.task import Task
+    from sartor.trials import Fidelity
 
 NUM_CALIBRATION_BATCHES = 8
 """Batches of the train part from which statistics of normalisations are estimated."""
@@ -77,3 +80,34 @@ class Inherited:
     def score(self, architecture: Architecture) -> Mapping[str, float]:
         """Returns the metrics on the validation part."""
         return evaluate(self.task, self.network(architecture), architecture, self.validation)[0]
+
+
+class InheritedScores:
+    """Scores candidates by the shared weights of a recorded run: an estimator for a search.
+
+    Args:
+        task, space, splits: As of every estimator; the weights must be of this space.
+        fidelities: One, which says that nothing is trained.
+        weights: ``FOLDER:RUN`` of the shared weights.
+
+    Raises:
+        InputError: the weights are of another space, or of a method that scores none.
+    """
+
+    def __init__(
+        self, task: Task, space: Space, splits: Splits, fidelities: Sequence[Fidelity], *, weights: str
+    ) -> None:
+        from sartor._supernet import open_supernet
+
+        supernet = open_supernet(weights)
+        if supernet.space.fingerprint != space.fingerprint:
+            differs = "; ".join(supernet.space.diff(space))
+            raise InputError(f"the shared weights of {weights} are of another space: {differs}")
+        self.fidelities = tuple(fidelities)
+        self._scorer = supernet.scorer()
+
+    def estimate(
+        self, candidate: Candidate, *, fidelity: Fidelity, seed: int, context: Context
+    ) -> Mapping[str, float]:
+        """Returns the metrics on the validation part; the same for any seed."""
+        return self._scorer.score(candidate.architecture)

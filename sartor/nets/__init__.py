@@ -16,24 +16,47 @@ and half the kernel, pooling is by ``mean`` and never by output size.
 
 | family | file | blocks |
 |---|---|---|
-| convolution | conv | ``ConvBnAct``, ``DepthwiseSeparable``, ``MBConv``, ``ReluConvBn`` |
-| attention | attention | ``SqueezeExcite`` |
+| convolution | conv | ``ConvBnAct``, ``DepthwiseSeparable``, ``MBConv``, ``ReluConvBn``, ``SepConv``, ``DilConv``, \
+``FactorizedReduce``, ``conv_bn_relu``, ``depthwise_bn_relu``, ``separable_bn_relu`` |
+| attention over channels | attention | ``SqueezeExcite`` |
+| attention between tokens | transformer | ``MultiHeadAttention``, ``FeedForward``, ``TransformerBlock``, \
+``PatchEmbedding``, ``VisionTransformer`` |
 | normalisation | normalisation | ``Standardise``, ``batch_norm`` |
 | pooling | pooling | ``AvgPool``, ``MaxPool``, ``Zero``, ``GlobalAvgPool`` |
 | residual | residual | ``BasicBlock``, ``Bottleneck``, ``PoolShortcut`` |
 | cells, operations on edges | cell | ``Cell``, ``CellNet`` |
-| cells, operations on vertices | matrix_cell | ``MatrixCell``, ``MatrixCellNet``, ``conv_bn_relu`` |
+| cells, operations on vertices | matrix_cell | ``MatrixCell``, ``MatrixCellNet`` |
+| cells of two inputs | darts_cell | ``DartsCell``, ``DartsNet``, ``skip_connect`` |
 | composition | chain | ``Chain``, ``Stage``, ``ClassifierHead``, ``attach`` |
 """
 
 from sartor.nets.attention import SqueezeExcite
 from sartor.nets.cell import Cell, CellNet
 from sartor.nets.chain import Chain, ClassifierHead, Stage, attach
-from sartor.nets.conv import ConvBnAct, DepthwiseSeparable, MBConv, ReluConvBn
-from sartor.nets.matrix_cell import MatrixCell, MatrixCellNet, conv_bn_relu
+from sartor.nets.conv import (
+    ConvBnAct,
+    DepthwiseSeparable,
+    DilConv,
+    FactorizedReduce,
+    MBConv,
+    ReluConvBn,
+    SepConv,
+    conv_bn_relu,
+    depthwise_bn_relu,
+    separable_bn_relu,
+)
+from sartor.nets.darts_cell import DartsCell, DartsNet, skip_connect
+from sartor.nets.matrix_cell import MatrixCell, MatrixCellNet
 from sartor.nets.normalisation import Standardise, batch_norm
 from sartor.nets.pooling import AvgPool, GlobalAvgPool, MaxPool, Zero
 from sartor.nets.residual import BasicBlock, Bottleneck, PoolShortcut
+from sartor.nets.transformer import (
+    FeedForward,
+    MultiHeadAttention,
+    PatchEmbedding,
+    TransformerBlock,
+    VisionTransformer,
+)
 
 __all__ = [
     "AvgPool",
@@ -44,19 +67,32 @@ __all__ = [
     "Chain",
     "ClassifierHead",
     "ConvBnAct",
+    "DartsCell",
+    "DartsNet",
     "DepthwiseSeparable",
+    "DilConv",
+    "FactorizedReduce",
+    "FeedForward",
     "GlobalAvgPool",
     "MBConv",
     "MatrixCell",
     "MatrixCellNet",
     "MaxPool",
+    "MultiHeadAttention",
+    "PatchEmbedding",
     "PoolShortcut",
     "ReluConvBn",
+    "SepConv",
     "SqueezeExcite",
     "Stage",
     "Standardise",
+    "TransformerBlock",
+    "VisionTransformer",
     "Zero",
     "attach",
     "batch_norm",
     "conv_bn_relu",
+    "depthwise_bn_relu",
+    "separable_bn_relu",
+    "skip_connect",
 ]

@@ -12,11 +12,6 @@ from sartor.nets.conv import ConvBnAct
 from sartor.nets.pooling import GlobalAvgPool
 
 
-def conv_bn_relu(channels: int, kernel: int) -> ConvBnAct:
-    """Returns a convolution with normalisation and ReLU that keeps the number of channels."""
-    return ConvBnAct(channels, channels, kernel)
-
-
 class MatrixCell(nn.Module):
     """A directed acyclic graph: vertex 0 is the input, the last the output, those between are operations.
 

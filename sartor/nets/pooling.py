@@ -45,14 +45,21 @@ class MaxPool(nn.Module):
 
 
 class Zero(nn.Module):
-    """The absent edge of a cell: zeros of the input's shape.
+    """The absent edge of a cell: zeros.
 
-    Zeros are the input times 0, as in NAS-Bench-201, so that every parameter before it has a gradient.
+    Zeros are the input times 0, as in NAS-Bench-201 and DARTS, so that every parameter before it has a gradient.
+
+    Args:
+        in_channels: Kept.
+        stride: The output has ``ceil(size / stride)`` places a side.
     """
 
-    def __init__(self, in_channels: int) -> None:
+    def __init__(self, in_channels: int, stride: int = 1) -> None:
         super().__init__()
         self.out_channels = in_channels
+        self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.stride > 1:
+            x = x[:, :, :: self.stride, :: self.stride]
         return x * 0.0

@@ -73,12 +73,14 @@ class Graph:
         """
         present = sorted((target, source) for (source, target), label in operations.items() if label is not None)
         labels = (INPUT, *(str(operations[source, target]) for target, source in present), OUTPUT)
+        into = defaultdict(list)
+        for i, (target, _) in enumerate(present, 1):
+            into[target].append(i)
         edges = []
         for i, (_, source) in enumerate(present, 1):
-            before = [j for j, (target, _) in enumerate(present, 1) if target == source]
-            edges += [(0, i)] if source == 0 else [(j, i) for j in before]
+            edges += [(0, i)] if source == 0 else [(j, i) for j in into[source]]
         last = len(labels) - 1
-        edges += [(i, last) for i, (target, _) in enumerate(present, 1) if target == num_nodes - 1]
+        edges += [(i, last) for i in into[num_nodes - 1]]
         return cls(labels, tuple(sorted(edges)))
 
     def live(self) -> Graph:

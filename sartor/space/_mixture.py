@@ -13,7 +13,7 @@ import copy
 import fnmatch
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -46,6 +46,8 @@ Weights: TypeAlias = "Mapping[str, Tensor | Mapping[Label, Tensor]]"
 """Key -> weights of its values in their order, ``[values]``; or only those present, value -> scalar."""
 _Term: TypeAlias = tuple[tuple[int, int], ...]
 """Slots and codes under which an alternative is the one chosen."""
+Around: TypeAlias = "Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]"
+"""Given the factory of a mixed operation, returns the factory that its receiver calls instead."""
 
 
 class _Frame:
@@ -232,6 +234,8 @@ class Mixture(nn.Module):
         part: Entry of a dict space, as for `Space.build`.
         max_combinations: Most terms into which values expand at one partial.
         seed: Of the initial weights.
+        around: Is given the factory of each `OneOf` whose options wait for arguments of their receiver; what it returns
+            is called by the receiver instead. So an operation may be mixed on other arguments than it is asked for.
 
     Raises:
         SpaceError: Alternatives whose outputs or channels differ (the choice and the shapes are named), a value that no
@@ -259,6 +263,7 @@ class Mixture(nn.Module):
         part: str | None = None,
         max_combinations: int = 64,
         seed: int = 0,
+        around: Around | None = None,
     ) -> None:
         super().__init__()
         if isinstance(example_inputs, Tensor):
@@ -267,7 +272,7 @@ class Mixture(nn.Module):
         self.frame = _Frame()
         plan, place = space._part(part)
         with seeded(seed):
-            network = _Relaxer(space, self.frame, max_combinations).build(plan, place)
+            network = _Relaxer(space, self.frame, max_combinations, around).build(plan, place)
         if not isinstance(network, nn.Module):
             raise SpaceError(f"a mixture needs a space that builds a module, this one builds {_kind(network)}")
         self.network = network
@@ -364,10 +369,10 @@ def _listed(key: str, labels: Sequence[Label], weights: Tensor | Mapping[Label, 
 class _Relaxer(Builder):
     """Builds all alternatives; ``codes`` has those of the value choices that are being expanded, -1 elsewhere."""
 
-    def __init__(self, space: Space, frame: _Frame, max_combinations: int) -> None:
+    def __init__(self, space: Space, frame: _Frame, max_combinations: int, around: Around | None) -> None:
         compiled = space._compiled
         super().__init__(compiled, [-1] * len(compiled.slots), {})
-        self.frame, self.max_combinations = frame, max_combinations
+        self.frame, self.max_combinations, self.around = frame, max_combinations, around
         self._copies: dict[int, Any] = {}
         self._numbers = dict(space._rules.fixed)
         for constraint in space._constraints:
@@ -412,7 +417,8 @@ class _Relaxer(Builder):
         if not any(map(_makes_module, options)):
             raise self._unread(slot)
         built = [self.build(option, f"{place}[{label}]") for option, label in zip(options, labels, strict=True)]
-        return self._mixed(self._key(slot), labels, [((slot, code),) for code in range(len(built))], built)
+        mixed = self._mixed(self._key(slot), labels, [((slot, code),) for code in range(len(built))], built)
+        return mixed if self.around is None or isinstance(mixed, nn.Module) else self.around(mixed)
 
     def _mixed(self, name: str, labels: Sequence[str], terms: Sequence[_Term], built: Sequence[Any]) -> Any:
         if all(isinstance(each, nn.Module) for each in built):

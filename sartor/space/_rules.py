@@ -116,6 +116,31 @@ class Rules:
             ) from error
 
     @cached_property
+    def open_codes(self) -> Mapping[int, tuple[int, ...]]:
+        """Slot -> the codes that given values, and predicates that read this choice alone, leave it when active.
+
+        Slots that have all of theirs, or none, are left out.
+        """
+        allowed: dict[int, npt.NDArray[np.bool_]] = {}
+        slots = self.compiled.slots
+        for check in self._variables[1]:
+            if len(check.scope) == 1:
+                (slot,) = check.scope
+                own = check.table[: slots[slot].num_values]
+                allowed[slot] = allowed.get(slot, np.ones(len(own), np.bool_)) & own
+        for constraint in self.constraints:
+            if isinstance(constraint, Given):
+                for key in matches(constraint.key, list(self.compiled.by_key)):
+                    for slot in self.compiled.by_key[key]:
+                        if slots[slot].kind == "number":
+                            continue
+                        own = np.arange(slots[slot].num_values) == slots[slot].domain.code(constraint.value)
+                        allowed[slot] = allowed.get(slot, np.ones(len(own), np.bool_)) & own
+        return {
+            slot: tuple(np.flatnonzero(own).tolist()) for slot, own in allowed.items() if own.any() and not own.all()
+        }
+
+    @cached_property
     def _checks_of(self) -> list[list[_Check]]:
         by_slot: list[list[_Check]] = [[] for _ in self.compiled.slots]
         for check in self._variables[1]:

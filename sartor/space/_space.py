@@ -30,7 +30,7 @@ from sartor.space._sampling import CodeRows, Sampler
 if TYPE_CHECKING:
     from torch import nn
 
-    from sartor.space._mixture import Mixture
+    from sartor.space._mixture import Around, Mixture
     from sartor.space._supernet import Supernet
     from sartor.space._windows import Window
 
@@ -510,8 +510,8 @@ class Space:
     def sample_choices(self, rng: np.random.Generator, n: int | None = None) -> Architecture | list[Architecture]:
         """Returns one architecture, or a list of ``n``, drawn uniformly over each active choice, from the root down.
 
-        Under constraints each draw is repeated until it is legal. This is what supernet training and initial
-        populations usually want.
+        A choice is drawn from the values that `given` and predicates on it alone leave it; under other constraints each
+        draw is repeated until it is legal. This is what supernet training and initial populations usually want.
         """
         if n is None:
             return _vary.sample_choices(self, rng)
@@ -775,12 +775,18 @@ class Space:
         return Supernet(self, part, elastic, separate, windows, examples, seed)
 
     def mixture(
-        self, example_inputs: Sequence[Any], part: str | None = None, *, max_combinations: int = 64, seed: int = 0
+        self,
+        example_inputs: Sequence[Any],
+        part: str | None = None,
+        *,
+        max_combinations: int = 64,
+        seed: int = 0,
+        around: Around | None = None,
     ) -> Mixture:
         """Returns the continuous relaxation, all alternatives at once: see `sartor.space.Mixture`."""
         from sartor.space._mixture import Mixture
 
-        return Mixture(self, example_inputs, part, max_combinations, seed)
+        return Mixture(self, example_inputs, part, max_combinations, seed, around)
 
     def _part(self, part: str | None) -> tuple[Plan, str]:
         plan = self._compiled.plan

@@ -340,7 +340,7 @@ class Supernet(nn.Module):
         """
         skeleton = self._skeleton(arch if isinstance(arch, Architecture) else self.space.architecture(arch))
         parameters, buffers = self._parameters, self._buffers
-        # With gradients in every mode: torch takes other paths, and rounds otherwise, where tensors require none.
+        # With gradients whatever the mode: torch rounds otherwise for tensors that require none.
         with torch.inference_mode(False):
             for name, held, own, window in skeleton.plan:
                 stored = parameters.get(name)
@@ -406,7 +406,7 @@ class _Cover:
     def __init__(self, space: Space) -> None:
         self._space = space._derived(space._constraints, None)
         self._slots = space._compiled.slots
-        self._wishes = {index: _by_size(slot.domain) for index, slot in enumerate(self._slots)}
+        self._wishes = {index: _vary.by_size(slot.domain) for index, slot in enumerate(self._slots)}
         self._combinations: dict[tuple[int, ...], dict[tuple[int, ...], None]] = {}
         self._seen: set[tuple[int, ...]] = set()
         self.is_new = True
@@ -483,13 +483,3 @@ class _Cover:
         if codes is None:
             raise SpaceError("no architecture satisfies the constraints: " + self._space._constraint_names())
         return _vary._finish(self._space, codes, {}, None)
-
-
-def _by_size(domain: Any) -> np.ndarray[Any, Any]:
-    """Returns a wish for each value, larger for what makes a larger network."""
-    values = [domain[code] for code in range(len(domain))] if len(domain) <= 4096 else []
-    sizes = [len(value) if isinstance(value, tuple) else value for value in values]
-    if any(isinstance(size, bool) or not isinstance(size, (int, float)) for size in sizes):
-        return np.zeros(len(domain))
-    order = np.argsort(np.argsort(sizes, kind="stable"), kind="stable")
-    return (order + 1.0) / max(len(domain), 1)

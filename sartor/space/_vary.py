@@ -17,23 +17,29 @@ from sartor.space._architecture import Architecture
 from sartor.space._nodes import typed
 
 if TYPE_CHECKING:
+    from sartor.space._domains import Domain
     from sartor.space._space import Space
 
 _TRIES = 100
 _MAX_CHANGES = 3
 """Choices changed at once by a mutation, where fewer change nothing or break a predicate on whole architectures."""
+_MAX_ORDERED = 4096
+"""Values of a choice that are put in order of their size."""
 
 
 def sample_choices(space: Space, rng: np.random.Generator) -> Architecture:
     """See `sartor.space.Space.sample_choices`."""
     compiled = space._compiled
     random = rng.random
+    open_codes = space._rules.open_codes
     for _ in range(_TRIES):
         codes: list[int] = []
         for index, slot in enumerate(compiled.slots):
             codes.append(-1)
             if compiled.is_active(index, codes):
-                codes[index] = int(random() * slot.num_values)
+                left = open_codes.get(index)
+                code = int(random() * (slot.num_values if left is None else len(left)))
+                codes[index] = code if left is None else left[code]
         if space._rules.broken(codes) is None:
             made = _finish(space, codes, {}, rng)
             if made is not None:
@@ -338,4 +344,14 @@ def _finish(
         return None
     return space._represent(made)
 
+def by_size(domain: Domain | Sequence[Any]) -> npt.NDArray[np.float64]:
+    """Returns a score for each value, in (0, 1], that grows with its size: of numbers, and of tuples by their length.
 
+    Values of other kinds, booleans among them, have no order and score 0; so do more than 4096.
+    """
+    values = [domain[code] for code in range(len(domain))] if len(domain) <= _MAX_ORDERED else []
+    sizes: list[Any] = [len(value) if isinstance(value, tuple) else value for value in values]
+    if not sizes or any(isinstance(size, bool) or not isinstance(size, (int, float)) for size in sizes):
+        return np.zeros(len(domain))
+    order = np.argsort(np.argsort(sizes, kind="stable"), kind="stable")
+    return (order + 1.0) / len(domain)

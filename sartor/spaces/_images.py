@@ -6,10 +6,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from sartor.errors import InputError
 from sartor.space import OneOf, Repeat, Shared, Space
+
+Value = TypeVar("Value")
 
 FINAL_SIDE = 4
 """Places a side that the last feature map has, about: fewer starve the last stage, more only cost time."""
@@ -49,7 +51,7 @@ def layout(image_size: int | tuple[int, int]) -> Layout:
     return Layout(stem, {1: (1, 2, 1), 2: (1, 2, 2), 3: (1, 2, 2, 2)}.get(left, (2, 2, 2, 2)))
 
 
-def middle(values: tuple[int, ...]) -> int:
+def middle(values: Sequence[Value]) -> Value:
     """Returns the middle of sorted values, the lower of two."""
     return values[(len(values) - 1) // 2]
 

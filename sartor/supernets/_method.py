@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from sartor.space import Architecture
-    from sartor.training import Learner, Step
+    from sartor.training import Learner, Recipe, Step
 
 
 @runtime_checkable
@@ -29,6 +29,10 @@ class Method(Protocol):
 
     def draw(self, step: Step) -> Iterable[tuple[Architecture | None, nn.Module]]:
         """Returns the networks of a step; their losses are averaged."""
+        ...
+
+    def recipe(self, recipe: Recipe) -> Recipe:
+        """Returns the recipe with what the method needs otherwise, e.g. an optimiser of its own for the logits."""
         ...
 
     def learner(self, inner: Learner) -> Learner:
@@ -60,7 +64,14 @@ class Sampled(Method, Protocol):
 
 @runtime_checkable
 class Differentiable(Method, Protocol):
-    """A method that learns which alternatives to take, and derives one architecture."""
+    """A method that learns which alternatives to take, and derives one architecture.
+
+    Its learner has one player more, ``architecture``, which trains the logits on rows of its own.
+    """
+
+    def recipe(self, recipe: Recipe) -> Recipe:
+        """Returns the recipe with the paper's optimiser for ``architecture``, where it does not say another."""
+        ...
 
     def derive(self) -> Architecture:
         """Returns the best architecture under the logits as they are now."""

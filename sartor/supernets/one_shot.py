@@ -1,13 +1,13 @@
 """Single path one-shot: one random path a step.
 
 Guo et al. 2020, "Single Path One-Shot Neural Architecture Search with Uniform Sampling", arXiv:1904.00420. Every choice
-is drawn uniformly among its options, under the constraints of the space.
+is drawn uniformly among its options, under the constraints of the space, or all architectures alike.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from sartor.errors import InputError
 from sartor.registry import Spec
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from sartor.space import Architecture, Space, Supernet
-    from sartor.training import Learner, Step
+    from sartor.training import Learner, Recipe, Step
 
 SPEC = Spec(
     "one-shot",
@@ -36,17 +36,28 @@ class OneShot:
         part: Entry of a dict space.
         seed: Of the initial weights.
         paths: Architectures a step, whose gradients are averaged.
+        sampling: Uniform over the options of each ``choices``, or over all ``architectures``, which trains what lies
+            deep more often: most architectures are deep.
 
     Raises:
-        InputError: no paths.
+        InputError: no paths, or another way of sampling.
     """
 
     def __init__(
-        self, space: Space, inputs: Any = None, *, part: str | None = None, seed: int = 0, paths: int = 1
+        self,
+        space: Space,
+        inputs: Any = None,
+        *,
+        part: str | None = None,
+        seed: int = 0,
+        paths: int = 1,
+        sampling: Literal["choices", "architectures"] = "choices",
     ) -> None:
-        if paths < 1:
-            raise InputError(f"expected at least 1 path a step, got {paths}")
-        self.space, self.paths = space, paths
+        if paths < 1 or sampling not in ("choices", "architectures"):
+            raise InputError(
+                f"expected at least 1 path a step and sampling of choices or architectures, got {paths} and {sampling}"
+            )
+        self.space, self.paths, self.sampling = space, paths, sampling
         self.module: Supernet = space.supernet(part, seed=seed)
 
     @property
@@ -55,8 +66,12 @@ class OneShot:
 
     def draw(self, step: Step) -> Iterable[tuple[Architecture, nn.Module]]:
         for _ in range(self.paths):
-            architecture = self.space.sample_choices(step.numpy)
+            of_all = self.sampling == "architectures"
+            architecture = self.space.sample(step.numpy) if of_all else self.space.sample_choices(step.numpy)
             yield architecture, self.module.network(architecture)
+
+    def recipe(self, recipe: Recipe) -> Recipe:
+        return recipe
 
     def learner(self, inner: Learner) -> Learner:
         return inner

@@ -28,8 +28,8 @@ def normalisations(network: nn.Module) -> dict[str, _BatchNorm]:
 def recalibrate(network: nn.Module, forward: Callable[[nn.Module], object]) -> nn.Module:
     """Estimates the running statistics of a network's batch normalisations again; returns the network.
 
-    They become its own: those of a store whose windows it uses stay as they are. Other modules are in eval mode
-    meanwhile (dropout would change what is estimated); the mode is put back.
+    They become its own: those of a store whose windows it uses stay as they are. Everything else is in eval mode
+    meanwhile, as dropout would change what is estimated, whatever ``forward`` does about modes; the mode is put back.
 
     Args:
         network: Changed in place.
@@ -46,15 +46,22 @@ def recalibrate(network: nn.Module, forward: Callable[[nn.Module], object]) -> n
             _own(layer, name)
         layer.reset_running_stats()
         layer.momentum = None  # a plain average
-        layer.train()
+    # A task's own code may put all of a network in eval mode, so each layer is told as it is reached.
+    hooks = [layer.register_forward_pre_hook(_learn) for layer in layers.values()]
     try:
         with torch.no_grad():
             forward(network)
     finally:
+        for hook in hooks:
+            hook.remove()
         for name, layer in layers.items():
             layer.momentum = momenta[name]
         network.train(was_training)
     return network
+
+
+def _learn(layer: nn.Module, inputs: object) -> None:
+    layer.training = True
 
 
 def _own(layer: _BatchNorm, name: str) -> None:

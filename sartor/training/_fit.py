@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import nn
@@ -22,6 +22,9 @@ from sartor.training.schedule import Schedule
 from sartor.training.state import TrainingState, copied
 from sartor.training.step import CPU, Step
 from sartor.training.subject import Subject
+
+if TYPE_CHECKING:
+    from sartor.training.parallel import Ranks
 
 
 class Report(Protocol):
@@ -49,6 +52,7 @@ def fit(
     checkpoint: Callable[[TrainingState], None] | None = None,
     checkpoint_s: float = 5.0,
     deadline: float | None = None,
+    ranks: Ranks | None = None,
 ) -> TrainingState:
     """Trains the subject's module and the learner in place; returns where they stand.
 
@@ -69,7 +73,8 @@ def fit(
         until: Steps done at which to stop, at most ``total``; ``total`` when None.
         state: Where to go on from.
         device: Where module and learner are moved to.
-        report: Told ``loss.<player>`` and ``learning_rate`` of the first player, and ``validation.<name>``.
+        report: Told ``loss.<player>`` of those that stepped, ``learning_rate`` of the first of them, and
+            ``validation.<name>``.
         report_every: Steps between reports (rounded up so that all players step at them); the first and the last
             step are reported too. Never by the clock, so that series repeat.
         validate: Given the module, with averaged weights if there are, returns name -> value.
@@ -77,6 +82,7 @@ def fit(
         checkpoint: Given the state after a step, at most once in ``checkpoint_s`` seconds and not at the last step.
         checkpoint_s: Least seconds between checkpoints.
         deadline: ``time.monotonic()`` at which to checkpoint and give up, or None.
+        ranks: The processes that share the micro-batches of each step; all call this alike, and end alike.
 
     Returns:
         The state after ``until`` steps (or what was given, when nothing was to be done).
@@ -105,6 +111,7 @@ def fit(
         single = loop.single
         average = loop.average
         after = None if type(learner).after is Learner.after else learner.after
+        plays = None if type(learner).plays is Learner.plays else learner.plays
         autocast = _autocast(recipe, device)
         module.train()
         learner.train()
@@ -117,11 +124,11 @@ def fit(
             step: Step | None = None
             network = module
             for player in loop.players:
-                if index % player.every:
+                if index % player.every or (plays is not None and not plays(player.name, index, total)):
                     continue
                 accumulate = player.recipe.accumulate
                 value: torch.Tensor | None = None
-                for micro in range(accumulate):
+                for micro in range(accumulate) if ranks is None else ranks.micros(accumulate):
                     step = Step(index, total, seed, player.recipe, player=player.name, micro=micro, device=device)
                     seed_default(step.default_seed)
                     drawn = tuple(subject.draw(step))
@@ -142,8 +149,12 @@ def fit(
                         value = loss.detach() if value is None else value + loss.detach()
                 if value is None:
                     raise InputError(f"the subject drew no network at step {index}")
+                if ranks is not None:
+                    value = ranks.sum_gradients(player.parameters, value)
                 rates.append(player.step(value, share, index))
                 losses[player.name] = value
+            if ranks is not None:
+                ranks.average_buffers(module)
             if after is not None and step is not None:
                 with torch.no_grad():
                     after(network, step)

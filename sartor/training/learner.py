@@ -58,6 +58,10 @@ class Learner(nn.Module):
         """
         return {"network": [*module.parameters(), *self.parameters()]}
 
+    def plays(self, player: str, index: int, total: int) -> bool:
+        """Returns whether a player takes its turn at step ``index`` of ``total``, of those that ``every`` leaves it."""
+        return True
+
     def batch(self, network: nn.Module, data: Any, step: Step) -> Any:
         """Returns what ``loss`` reads, drawn from ``data``, as a function of ``step`` and the network's weights.
 

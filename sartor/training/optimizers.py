@@ -20,7 +20,7 @@ from sartor.errors import DivergedError
 from sartor.training.recipe import Recipe
 
 _FUSED_DEVICES = ("cpu", "cuda")
-_BETA1, _BETA2, _EPS = 0.9, 0.999, 1e-8
+_BETA2, _EPS = 0.999, 1e-8
 _TINY = 1e-6
 
 
@@ -57,7 +57,7 @@ class _Group:
             rule(
                 parameters, gradients, of(self.first), of(self.second), [], of(self.steps), amsgrad=False,
                 has_complex=any(torch.is_complex(p) for p in parameters) if not self.fused else False,
-                beta1=_BETA1, beta2=_BETA2, eps=_EPS, **common,
+                beta1=self.recipe.beta1, beta2=_BETA2, eps=_EPS, **common,
             )  # fmt: skip
             return
         momentum = self.recipe.momentum

@@ -27,6 +27,7 @@ class Recipe:
         learning_rate: Peak rate.
         weight_decay: Decoupled for AdamW; not applied to biases and normalisation.
         momentum: For SGD, with Nesterov.
+        beta1: Of Adam and AdamW: how much of the mean of the gradients is kept at a step.
         batch_size: Rows a step.
         warmup: Share of the longest training spent rising to the peak rate; at most half of the shortest one's trunk.
         cooldown: Share of a training spent falling to zero.
@@ -43,6 +44,7 @@ class Recipe:
     learning_rate: float = 3e-3
     weight_decay: float = 1e-2
     momentum: float = 0.9
+    beta1: float = 0.9
     batch_size: int = 64
     warmup: float = 0.05
     cooldown: float = 0.3
@@ -68,6 +70,8 @@ class Recipe:
                 "learning_rate and weight_decay must be finite and not negative,"
                 f" got {self.learning_rate}, {self.weight_decay}"
             )
+        if not 0 <= self.beta1 < 1:
+            raise InputError(f"beta1 must be at least 0 and below 1, got {self.beta1}")
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise InputError(f"clip_norm must be above 0 or None, got {self.clip_norm}")
         if self.ema_decay is not None and not 0 <= self.ema_decay < 1:

@@ -12,13 +12,18 @@ from sartor.nets import (
     ClassifierHead,
     ConvBnAct,
     DepthwiseSeparable,
+    DilConv,
+    FactorizedReduce,
     MaxPool,
     MBConv,
     ReluConvBn,
+    SepConv,
     SqueezeExcite,
     Stage,
     Standardise,
     Zero,
+    depthwise_bn_relu,
+    separable_bn_relu,
 )
 
 
@@ -28,12 +33,42 @@ def num_params(module: nn.Module) -> int:
 
 @pytest.mark.parametrize("size", [1, 7, 8, 28])
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("block", [ConvBnAct, DepthwiseSeparable, MBConv, ReluConvBn, BasicBlock, Bottleneck])
+@pytest.mark.parametrize(
+    "block", [ConvBnAct, DepthwiseSeparable, MBConv, ReluConvBn, BasicBlock, Bottleneck, SepConv, DilConv]
+)
 def test_a_block_gives_its_channels_and_rounds_sizes_up(block, stride: int, size: int) -> None:
     made = block(6, out_channels=12, kernel=5, stride=stride).eval()
     out = made(torch.zeros(2, 6, size, size))
     assert made.out_channels == 12
     assert out.shape == (2, 12, -(-size // stride), -(-size // stride))
+
+
+def test_separable_convolutions_have_the_parameters_of_darts() -> None:
+    # Within channels, across them, and the two vectors of the normalisation.
+    assert num_params(DilConv(8, kernel=5)) == 8 * 25 + 8 * 8 + 16
+    assert num_params(SepConv(8, 12, kernel=3)) == (8 * 9 + 8 * 8 + 16) + (8 * 9 + 8 * 12 + 24)
+    assert num_params(depthwise_bn_relu(8)) == 8 * 9 + 16
+    assert num_params(separable_bn_relu(8)) == (8 * 9 + 16) + (8 * 8 + 16)
+
+
+def test_a_dilated_convolution_reads_every_other_place() -> None:
+    block = DilConv(1, kernel=3).eval()
+    x = torch.zeros(1, 1, 9, 9)
+    x[0, 0, 4, 4] = 1
+    with torch.no_grad():
+        block.layers[1].weight.fill_(1)
+    read = block(x)[0, 0].nonzero().tolist()
+    assert read == [[row, column] for row in (2, 4, 6) for column in (2, 4, 6)]
+
+
+@pytest.mark.parametrize("size", [(8, 6), (7, 6), (8, 5), (7, 5), (1, 1)])
+def test_a_factorized_reduction_reads_even_and_odd_places(size: tuple[int, int]) -> None:
+    block = FactorizedReduce(4, 5).eval()
+    x = torch.randn(2, 4, *size, generator=torch.Generator().manual_seed(0))
+    padded = nn.functional.pad(torch.relu(x), (0, 2, 0, 2))
+    even = nn.functional.conv2d(torch.relu(x), block.even.weight, stride=2)
+    odd = nn.functional.conv2d(padded[:, :, 1:, 1:], block.odd.weight, stride=2)[:, :, : even.shape[2], : even.shape[3]]
+    torch.testing.assert_close(block(x), block.norm(torch.cat([even, odd], 1)))
 
 
 @pytest.mark.parametrize("pool", [AvgPool, MaxPool])
@@ -105,6 +140,7 @@ def test_zero_gives_zeros_with_a_gradient() -> None:
     out = Zero(2)(x)
     out.sum().backward()
     assert not out.any() and x.grad is not None and not x.grad.any()
+    assert Zero(2, stride=2)(x).shape == (1, 2, 2, 2)
 
 
 def test_standardise_is_per_channel() -> None:
@@ -116,6 +152,7 @@ def test_standardise_is_per_channel() -> None:
     ("make", "message"),
     [
         (lambda: ConvBnAct(3, 4, kernel=4), "odd kernel"),
+        (lambda: FactorizedReduce(1), "at least 2 output channels"),
         (lambda: Cell(3, [nn.Identity()] * 4), "v\\(v-1\\)/2 edges"),
         (lambda: Cell(3, [lambda c: ConvBnAct(c, 5)]), "must keep 3 channels"),
         (lambda: Stage(3, []), "at least one block"),

@@ -77,8 +77,8 @@ def test_no_weights_are_kept_after_forward_also_when_it_fails():
 
 def test_a_mixture_compiles_to_one_graph_and_keeps_no_weights():
     (x,) = inputs()
-    option = OneOf(a=partial(Square), b=partial(nn.Tanh))
-    space = Space(partial(nn.Sequential, option, Repeat(partial(Square), OneOf(0, 1))))
+    first = OneOf(a=partial(Square), b=partial(nn.Tanh))
+    space = Space(partial(nn.Sequential, first, Repeat(partial(Square), OneOf(0, 1))))
     mixture = space.mixture((x,))
     compiled = torch.compile(mixture, fullgraph=True, backend="eager")
     for values in ({"0": [0.25, 0.75], "1.times": [0.5, 0.5]}, {"0": [1.0, 0.0], "1.times": [0.0, 1.0]}):

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from sartor.pictures import Gallery, Matrix, Table
 from sartor.registry import find
 from sartor.tasks.images import SPEC
 from sartor.tasks.images.metrics import accuracy, balanced_accuracy, calibration_error, cross_entropy
+from sartor.tasks.images.options import SpaceName
 from sartor.tasks.images.task import Images, augment, channel_statistics
 from sartor.testing.tasks import check_listing, check_task
 from sartor.training import Single, fit
@@ -29,7 +31,7 @@ def test_the_digits_task_conforms(digits: Images) -> None:
     check_task(digits, spec=SPEC, num_architectures=1, num_steps=2)
 
 
-@pytest.mark.parametrize("space", ["nasbench201", "resnet-like"])
+@pytest.mark.parametrize("space", [name for name in get_args(SpaceName) if name != "mbconv"])
 def test_the_task_conforms_on_colour_folders_in_other_spaces(tmp_path: Path, space: str) -> None:
     for c in range(3):
         (tmp_path / str(c)).mkdir()
@@ -104,3 +106,11 @@ def test_a_searched_resolution_reaches_the_network(digits: Images) -> None:
     digits.deploy(Look(), {"data.resolution": 12})(torch.zeros(1, 1, 8, 8))
     digits.deploy(Look(), {"data.resolution": 8})(torch.zeros(1, 1, 8, 8))
     assert seen == [(12, 12), (8, 8)]
+
+
+def test_once_for_alls_resolution_is_the_one_that_the_task_reads() -> None:
+    task = Images(space="once-for-all")
+    smallest = task.space().values("data.resolution")[0]
+    architecture = task.space().architecture({**task.baseline(), "data.resolution": smallest})
+    assert task.baseline()["data.resolution"] == task.form.height == 8
+    assert task.deploy(task.space().build(architecture), architecture).resolution == (smallest, smallest) == (5, 5)

@@ -31,6 +31,10 @@ validation before training, and the count is a note. Images that cannot be read 
 ten; more are an error, and so is a class with too few different images for each part (``leave_out_rare`` leaves such
 classes out instead, and counts them).
 
+**Space.** ``space`` names a ready-made one (``sartor.spaces``), fitted to the images: ``mbconv`` unless another is
+given. Cells (``nasbench201``, ``darts``, ``hierarchical``) see full resolution and so are few and narrow here; a
+``transformer`` needs more images or epochs than convolutions do; ``once-for-all`` chooses the resolution too.
+
 **Metrics** on a part: ``accuracy`` (primary, more is better, 0..1), ``balanced_accuracy`` (mean recall of classes, more
 is better), ``cross_entropy`` (nats, less is better), ``calibration_error`` (expected, 15 bins, Guo et al. 2017,
 arXiv:1706.04599, less is better).

@@ -1,0 +1,249 @@
+"""Networks served for ten limits by one training of shared weights, against training and searching for each.
+
+    python benchmarks/supernets_elastic.py --images DIR            # about 25 CPU-minutes on one core
+    python benchmarks/supernets_elastic.py --images DIR --quick    # within two minutes; decides nothing
+
+**The task.** CIFAR-10 (``--images``: see the data's README) scaled to 16 pixels: 10,000 training, 4,000 validation and
+10,000 test images. The space: mobile bottlenecks with 16 filters in the stem at half resolution; three stages of 1 or 2
+blocks, each of three widths, kernels of 3 or 5, expansions of 2 or 3.
+
+**What is measured.** BigNAS trains one store of weights. For ten limits on multiply-accumulates, evenly apart on a
+logarithmic scale, ``sartor.supernets.subnets.serve`` finds a network for each.
+
+- *Gap*: four of them, evenly apart, are trained alone, with the recipe and for the steps of a full training of the
+  task; test accuracy of that less that of the served network with its inherited weights, in points, on the mean.
+- *Cost*: CPU-seconds of serving ten limits at once over those of ten searches for one limit each, with as many
+  evaluations each as the ten have together; validation accuracy of what both found tells whether that is enough.
+
+Results: see ``RESULTS``, negative ones included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import torch
+
+from sartor._environment import environment
+from sartor.contracts import Candidate, NullContext
+from sartor.data import Splits
+from sartor.devices.counts import Counts
+from sartor.errors import SartorError
+from sartor.estimators.training import Training, evaluate, steps_for
+from sartor.goals import Limit
+from sartor.space import Architecture, Space
+from sartor.spaces.mbconv import mbconv
+from sartor.supernets.bignas import BigNAS
+from sartor.supernets.subnets import Served, serve
+from sartor.tasks.images.task import Images
+from sartor.training import TrainingState, fit
+from sartor.trials import Fidelity
+
+RESULTS = """
+"""
+
+SIZE = 16
+NUM_LIMITS = 10
+NUM_ALONE = 4
+NUM_ROWS = 1_000
+
+
+def read(folder: str, name: str, num: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the first images of a file at 16 pixels, uint8 ``[num, 16, 16, 3]``, and their labels."""
+    from PIL import Image
+
+    file = np.load(Path(folder) / name, allow_pickle=False)
+    header, scans, offsets = file["header"].tobytes(), file["scans"], file["offsets"]
+    images = [
+        np.asarray(
+            Image.open(io.BytesIO(header + scans[offsets[i] : offsets[i + 1]].tobytes()))
+            .convert("RGB")
+            .resize((SIZE, SIZE), Image.Resampling.BOX)
+        )
+        for i in range(num)
+    ]
+    return np.stack(images), file["labels"][:num]
+
+
+def task_of(folder: str, *, num_train: int, num_validation: int, num_test: int) -> Images:
+    """Returns the images task on CIFAR-10."""
+    x, y = read(folder, "cifar10_train_a.npz", num_train + num_validation)
+    x_test, y_test = read(folder, "cifar10_test.npz", num_test)
+    with tempfile.TemporaryDirectory() as made:
+        path = Path(made) / "cifar10.npz"
+        np.savez(
+            path, x_train=x[:num_train], y_train=y[:num_train], x_val=x[num_train:], y_val=y[num_train:],
+            x_test=x_test, y_test=y_test,
+        )  # fmt: skip
+        return Images(str(path))
+
+
+def elastic_space() -> Space:
+    """Returns the space; its networks take 16-pixel images and differ in depth, width, kernel and expansion."""
+    space = mbconv(
+        3, 10, SIZE, kernels=(3, 5), expansions=(2, 3), depths=(1, 2), stem_widths=(16,),
+        stage_widths=((8, 12, 16), (16, 24, 32), (24, 32, 48)),
+    )  # fmt: skip
+    return space.given({"stem.stride": 2, "stage*.squeeze_excite": False})
+
+
+def train_shared(
+    task: Images, space: Space, splits: Splits, *, steps: int, seed: int, state_file: str | None = None
+) -> tuple[BigNAS, float]:
+    """Returns the trained method and the CPU-seconds that it took; goes on from ``state_file`` where there is one."""
+    method = BigNAS(space, task.example_inputs(space.sample(np.random.default_rng(0))), seed=seed)
+    # Depthwise convolutions are several times as fast when channels lie next to one another.
+    method.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    learner = method.learner(task.learner(method.largest))
+    state, before = None, 0.0
+    if state_file is not None and Path(state_file).exists():
+        saved = torch.load(state_file, weights_only=True)
+        state, before = TrainingState.from_dict(saved["state"]), saved["cpu_s"]
+    began = time.process_time()
+
+    def keep(now: TrainingState) -> None:
+        if state_file is not None:
+            torch.save({"state": now.to_dict(), "cpu_s": before + time.process_time() - began}, f"{state_file}.part")
+            os.replace(f"{state_file}.part", state_file)
+
+    def report(step: int, **values: float) -> None:
+        print(f"  step {step} of {steps}: loss {values['loss.network']:.3f}", flush=True)
+
+    end = fit(
+        method, learner, splits.train, task.recipe, total=steps, seed=seed, state=state, report=report,
+        report_every=max(1, steps // 10), checkpoint=keep, checkpoint_s=30.0,
+    )  # fmt: skip
+    spent = before + time.process_time() - began
+    keep(end)
+    return method, spent
+
+
+def limits_of(task: Images, method: BigNAS) -> list[list[Limit]]:
+    """Returns limits on multiply-accumulates, from little above the smallest network to little below the largest."""
+
+    def macs(architecture: Architecture) -> float:
+        return Counts().cost(Candidate(task, method.space, architecture))["macs"].value
+
+    low, high = macs(method.smallest), macs(method.largest)
+    shares = np.linspace(0.08, 0.92, NUM_LIMITS)
+    return [[Limit("macs", float(round(low * (high / low) ** share)))] for share in shares]
+
+
+def alone(task: Images, space: Space, splits: Splits, architecture: Architecture, *, steps: int, seed: int) -> Any:
+    """Returns an architecture's network trained alone."""
+    fidelity = Fidelity(steps, "steps")
+    candidate = Candidate(task, space, architecture, seed)
+    candidate.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    estimator = Training(task, space, Splits(splits.train, splits.validation), (fidelity,))
+    estimator.estimate(candidate, fidelity=fidelity, seed=seed, context=NullContext())
+    return candidate.network
+
+
+def measure_cost(
+    task: Images, method: BigNAS, splits: Splits, limit_sets: Sequence[Sequence[Limit]], *, evaluations: int, seed: int
+) -> tuple[list[Served], dict[str, float]]:
+    """Returns what was served for all limits at once, and its cost and quality against searches of their own."""
+
+    def search(sets: Sequence[Sequence[Limit]]) -> tuple[list[Served], float]:
+        began = time.process_time()
+        found = serve(
+            task, method.space, method.weights, splits, sets, devices=[Counts()], evaluations=evaluations,
+            num_rows=NUM_ROWS, seed=seed,
+        )  # fmt: skip
+        return found, time.process_time() - began
+
+    search(limit_sets[:1])  # imports and caches
+    served, together = search(limit_sets)
+    separate = [search([limits]) for limits in limit_sets]
+    lost: list[float] = []
+    for limits, one, (own, spent) in zip(limit_sets, served, separate, strict=True):
+        lost.append(100 * (own[0].metrics["accuracy"] - one.metrics["accuracy"]))
+        print(
+            f"  {limits[0]}: {one.metrics['accuracy']:.4f} together, {own[0].metrics['accuracy']:.4f} alone"
+            f" ({spent:.1f} s)",
+            flush=True,
+        )
+    figures = {
+        "serving_cpu_s": round(together, 2),
+        "elastic_cost_ratio_ten_limits": round(together / sum(spent for _, spent in separate), 4),
+        "validation_points_lost_by_serving_together": round(float(np.mean(lost)), 3),
+    }
+    return served, figures
+
+
+def measure_gap(
+    task: Images, method: BigNAS, splits: Splits, test: Any, served: Sequence[Served], *, steps: int, seed: int
+) -> dict[str, float]:
+    """Returns how much better the networks of some limits are when trained alone, in points of test accuracy."""
+    gaps = []
+    for index in sorted({int(at) for at in np.linspace(0, len(served) - 1, NUM_ALONE)}):
+        one = served[index]
+        assert one.architecture is not None and one.network is not None, one.unmet
+        inherited = evaluate(task, one.network, one.architecture, test)[0]["accuracy"]
+        began = time.process_time()
+        network = alone(task, method.space, splits, one.architecture, steps=steps, seed=seed)
+        trained = evaluate(task, network, one.architecture, test)[0]["accuracy"]
+        gaps.append(100 * (trained - inherited))
+        print(
+            f"  {one.limits[0]}: {inherited:.4f} served, {trained:.4f} trained alone for {steps} steps"
+            f" ({time.process_time() - began:.0f} s)",
+            flush=True,
+        )
+    error = float(np.std(gaps, ddof=1)) / len(gaps) ** 0.5 if len(gaps) > 1 else float("nan")
+    return {"elastic_accuracy_gap_points": round(float(np.mean(gaps)), 3), "gap_standard_error": round(error, 3)}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", default="../shared/data/images", metavar="DIR", help="folder of CIFAR-10")
+    parser.add_argument("--quick", action="store_true", help="few images and steps: shows that it works")
+    parser.add_argument("--steps", type=int, help="of the shared training (4,500; 60 when quick)")
+    parser.add_argument("--evaluations", type=int, help="of a search (100; 12 when quick)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--state", metavar="FILE", help="where the shared training is kept, and gone on from")
+    arguments = parser.parse_args()
+    quick, seed = arguments.quick, arguments.seed
+    torch.set_num_threads(1)
+    for name, value in environment().items():
+        print(f"{name}: {value}")
+    sizes = {"num_train": 1_000, "num_validation": 500, "num_test": 500} if quick else {
+        "num_train": 10_000, "num_validation": 4_000, "num_test": 10_000,
+    }  # fmt: skip
+    task = task_of(arguments.images, **sizes)
+    splits = task.data()
+    assert splits.test is not None
+    test = splits.test.open()
+    space = elastic_space()
+    steps = arguments.steps or (60 if quick else 4_500)
+    full = 60 if quick else steps_for(Fidelity(task.epochs), splits.train, task.recipe)
+    print(f"seed {seed}, {space.count():,} architectures, {steps:,} steps shared, {full:,} alone", flush=True)
+    method, spent = train_shared(task, space, splits, steps=steps, seed=seed, state_file=arguments.state)
+    print(f"shared training: {spent:.0f} CPU-seconds", flush=True)
+    limit_sets = limits_of(task, method)
+    served, figures = measure_cost(
+        task, method, splits, limit_sets, evaluations=arguments.evaluations or (12 if quick else 100), seed=seed
+    )
+    figures |= measure_gap(task, method, splits, test, served, steps=full, seed=seed)
+    figures["shared_training_cpu_s"] = round(spent)
+    print(json.dumps(figures))
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except SartorError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
