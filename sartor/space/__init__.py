@@ -41,11 +41,11 @@ from sartor.space._nodes import (
 from sartor.space._space import CountEstimate, Space
 
 if TYPE_CHECKING:
-    from sartor.space._mixture import Mixture
-    from sartor.space._supernet import Supernet
+    from sartor.space._mixture import Mixture as Mixture
+    from sartor.space._supernet import Supernet as Supernet
 
 _HOME = {"Mixture": "sartor.space._mixture", "Supernet": "sartor.space._supernet"}
-"""What loads torch, and so is imported when first asked for."""
+"""What loads torch, and so is imported when first asked for, and not by ``import *``."""
 
 __all__ = [
     "Architecture",
@@ -57,12 +57,10 @@ __all__ = [
     "Permutation",
     "Factory",
     "Graph",
-    "Mixture",
     "Repeat",
     "Shared",
     "Space",
     "Subset",
-    "Supernet",
 ]
 
 

@@ -114,7 +114,10 @@ class Supernet(nn.Module):
     ``Sequential``) get weights of their own, unless they are named ``elastic``. `sharing` tells what shares what.
 
     Buffers of normalisations are stored and windowed too; other buffers belong to an architecture's network and are as
-    they were built, the same in `child`. Weight decay acts on whole stored tensors, also outside the window in use.
+    they were built, the same in `child`: what training changes in them (estimates of a spectral norm) is not kept.
+    Weight decay acts on whole stored tensors, also outside the window in use. Constructors must follow from their
+    arguments: a module that was built with the same plain arguments at the same place is not built again to learn its
+    shapes.
 
     Args:
         space: Whose architectures.
@@ -177,7 +180,7 @@ class Supernet(nn.Module):
         entries: dict[str, _Entry] = {}
         cover = _Cover(self.space)
         kept = KeptModules()
-        for architecture in itertools.chain(examples, cover):
+        for architecture in itertools.chain(cover, examples):
             builder, network = self._built(architecture, kept)
             cover.saw(builder)
             cover.is_new = False
@@ -265,7 +268,7 @@ class Supernet(nn.Module):
     def _window_of(self, owned: Owned) -> Callable[[Tensor], Tensor]:
         """Returns what takes the part of a stored tensor that a network wants."""
         module, name = owned.shaped_like
-        shape = owned.tensor.shape
+        shape, is_trained = owned.tensor.shape, owned.tensor.requires_grad  # and not the tensor, which is to go
         window = next((self._windows[kind] for kind in type(module).__mro__ if kind in self._windows), plain_window)
 
         def part(stored: Tensor) -> Tensor:
@@ -275,7 +278,7 @@ class Supernet(nn.Module):
                     f"the window for {name} of {type(module).__name__} gives {tuple(taken.shape)} of the stored "
                     f"{tuple(stored.shape)}, its module needs {tuple(shape)}"
                 )
-            return taken if owned.tensor.requires_grad else taken.detach()
+            return taken if is_trained else taken.detach()
 
         return part
 
