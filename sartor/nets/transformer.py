@@ -13,7 +13,8 @@ from sartor.nets.chain import Block, attach
 
 POSITION_STD = 0.5
 """Of positions at the start: as large as what a patch of standardised pixels gives, about 1/sqrt(3). At ViT's 0.02 they
-are not seen for long: 10 epochs on digits reach an accuracy of 0.51 instead of 0.90."""
+are not seen for long: 10 epochs on digits reach an accuracy of 0.51 instead of 0.90, while 8 on 8,000 images of
+CIFAR-10 reach 0.46 with either."""
 
 
 class MultiHeadAttention(nn.Module):
