@@ -59,7 +59,14 @@ The tutorial lowers the rate of the weights along a cosine at each epoch's end, 
 computes gradients of weights and alphas in both halves, and discards those it does not use.
 
 NNI replaces convolutions, batch normalisations and linear layers by ones whose sizes might be choices, even where none
-is, which costs the same Python time whatever the batch is.
+is: 2,101 of them cost .085 s of Python a forward pass of eight cells of width 8 (.17 s a step), whatever the batch is.
+
+Measured, one thread of an Intel Xeon with AVX-512 and AMX, torch 2.13.0 CPU, width 16, 32x32 noise, median processor
+seconds a step (after two steps of warm-up; after one, of three, for eight cells and batch 64), the machine busy with
+other work, so that the clock showed more::
+
+    1 cell, batch 16     2.32        1 cell, batch 64    11.87
+    8 cells, batch 8     6.76        8 cells, batch 64   49.57 (10.3 GB)
 """
 
 from __future__ import annotations
