@@ -61,12 +61,14 @@ computes gradients of weights and alphas in both halves, and discards those it d
 NNI replaces convolutions, batch normalisations and linear layers by ones whose sizes might be choices, even where none
 is: 2,101 of them cost .085 s of Python a forward pass of eight cells of width 8 (.17 s a step), whatever the batch is.
 
-Measured, one thread of an Intel Xeon with AVX-512 and AMX, torch 2.13.0 CPU, width 16, 32x32 noise, median processor
-seconds a step (after two steps of warm-up; after one, of three, for eight cells and batch 64), the machine busy with
-other work, so that the clock showed more::
+Measured, one thread of a two-core Intel Xeon with AVX-512 and AMX, torch 2.13.0 CPU, width 16, 32x32 noise, median
+processor seconds a step after two steps of warm-up (one, and three timed, for eight cells and batch 64)::
 
-    1 cell, batch 16     2.32        1 cell, batch 64    11.87
-    8 cells, batch 8     6.76        8 cells, batch 64   49.57 (10.3 GB)
+    1 cell, batch 16     2.32 (quiet: the clock said the same)    1 cell, batch 64     11.87 (load 2.6 to 4.2)
+    8 cells, batch 8     6.76 (load 4.3 to 4.0)                   8 cells, batch 64    49.57 (load 3.4; 10.3 GB)
+
+Other work slows processor seconds too: at loads of 5 to 7 the two on the left became 3.00 and 8.59. Two tools are
+compared in turns, by processor seconds.
 """
 
 from __future__ import annotations
