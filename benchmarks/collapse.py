@@ -46,7 +46,7 @@ RESULTS = """
 
 OPERATIONS = ("skip_connect", "sep_conv_3x3")
 NUM_IMAGES, SIDE = 512, 8
-STEPS, BATCH = 600, 16
+STEPS, BATCH = 400, 16
 RECIPE = Recipe(
     optimizer="sgd", learning_rate=0.05, weight_decay=3e-4, clip_norm=5.0, batch_size=BATCH, schedule="constant",
     warmup=0.0, players={"architecture": {"learning_rate": 0.03}},
@@ -59,7 +59,7 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
     "pc-darts": {},
     "p-darts": {},
 }
-NUM_POINTS = 10
+NUM_POINTS = 8
 
 
 @cache
