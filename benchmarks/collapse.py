@@ -4,7 +4,7 @@
     python benchmarks/collapse.py --images DIR --quick    # one seed
 
 ``--images`` has CIFAR-10 (see the data's README). The space is S2 of Zela et al. 2020 (arXiv:1909.09656), in which each
-edge of DARTS' cells is a skip connection or a separable convolution, in small: cells of three nodes, four cells, eight
+edge of DARTS' cells is a skip connection or a separable convolution, in small: cells of two nodes, four cells, eight
 channels, images of 8 pixels a side. A few images are learnt for many epochs, the condition under which the literature
 finds collapse (Liang et al. 2019, arXiv:1909.06035). A search has collapsed when skip connections are more than half of
 the operations of its normal cell (`sartor.supernets.collapse`); of architectures drawn at random a third have.
@@ -46,7 +46,7 @@ RESULTS = """
 
 OPERATIONS = ("skip_connect", "sep_conv_3x3")
 NUM_IMAGES, SIDE = 512, 8
-STEPS, BATCH = 400, 16
+STEPS, BATCH = 600, 16
 RECIPE = Recipe(
     optimizer="sgd", learning_rate=0.05, weight_decay=3e-4, clip_norm=5.0, batch_size=BATCH, schedule="constant",
     warmup=0.0, players={"architecture": {"learning_rate": 0.03}},
@@ -81,7 +81,7 @@ def images(folder: str) -> Rows:
 def search(folder: str, name: str, seed: int) -> dict[str, Any]:
     """Returns what a search derived, and the series of its skip connections and its eigenvalue."""
     rows = images(folder)
-    space = darts(3, 10, width=8, num_cells=4, nodes=3, operations=OPERATIONS)
+    space = darts(3, 10, width=8, num_cells=4, nodes=2, operations=OPERATIONS)
     method = find("supernets", name).load()(space, (rows.columns["x"][:2],), seed=seed, **METHODS[name])
     learner = method.learner(
         Learner(lambda network, batch, step: functional.cross_entropy(network(batch["x"]), batch["y"]))
