@@ -4,7 +4,7 @@
     python benchmarks/collapse.py --images DIR --quick    # one seed
 
 ``--images`` has CIFAR-10 (see the data's README). The space is S2 of Zela et al. 2020 (arXiv:1909.09656), in which each
-edge of DARTS' cells is a skip connection or a separable convolution, in small: cells of three nodes, four cells, eight
+edge of DARTS' cells is a skip connection or a separable convolution, in small: cells of two nodes, four cells, eight
 channels, images of 8 pixels a side. A few images are learnt for many epochs, the condition under which the literature
 finds collapse (Liang et al. 2019, arXiv:1909.06035). A search has collapsed when skip connections are more than half of
 the operations of its normal cell (`sartor.supernets.collapse`); of architectures drawn at random a third have.
@@ -59,7 +59,7 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
     "pc-darts": {},
     "p-darts": {},
 }
-NUM_POINTS = 10
+NUM_POINTS = 8
 
 
 @cache
@@ -81,7 +81,7 @@ def images(folder: str) -> Rows:
 def search(folder: str, name: str, seed: int) -> dict[str, Any]:
     """Returns what a search derived, and the series of its skip connections and its eigenvalue."""
     rows = images(folder)
-    space = darts(3, 10, width=8, num_cells=4, nodes=3, operations=OPERATIONS)
+    space = darts(3, 10, width=8, num_cells=4, nodes=2, operations=OPERATIONS)
     method = find("supernets", name).load()(space, (rows.columns["x"][:2],), seed=seed, **METHODS[name])
     learner = method.learner(
         Learner(lambda network, batch, step: functional.cross_entropy(network(batch["x"]), batch["y"]))

@@ -19,7 +19,7 @@ from sartor.estimators.inherited import Inherited
 from sartor.estimators.training import NUM_REPORTS, evaluate, steps_for
 from sartor.registry import find
 from sartor.supernets import Differentiable, Method, Sampled
-from sartor.training import Step, TrainingState, fit
+from sartor.training import TrainingState, fit
 from sartor.training.average import put
 from sartor.training.state import copied
 from sartor.trials import Fidelity, derive_seed
@@ -179,8 +179,7 @@ class SupernetTraining:
     def _metrics(self, method: Method, start: Architecture, seed: int) -> dict[str, float]:
         task = self.task
         if isinstance(method, Differentiable):
-            _, network = next(iter(method.draw(Step(0, 1, seed, task.recipe))))
-            return {**evaluate(task, network, start, self.splits.validation)[0], **method.indicators()}
+            return {**evaluate(task, method.module, start, self.splits.validation)[0], **method.indicators()}
         assert isinstance(method, Sampled)
         scorer = Inherited(task, method.weights, self.splits.train, self.splits.validation, seed=seed)
         rng = np.random.default_rng(derive_seed(seed, "scored"))

@@ -66,12 +66,9 @@ class Sampled(Method, Protocol):
 class Differentiable(Method, Protocol):
     """A method that learns which alternatives to take, and derives one architecture.
 
-    Its learner has one player more, ``architecture``, which trains the logits on rows of its own.
+    Its learner has one player more, ``architecture``, which trains the logits on rows of its own. Between steps
+    ``module`` is a network: all alternatives, under the logits as they are.
     """
-
-    def recipe(self, recipe: Recipe) -> Recipe:
-        """Returns the recipe with the paper's optimiser for ``architecture``, where it does not say another."""
-        ...
 
     def derive(self) -> Architecture:
         """Returns the best architecture under the logits as they are now."""

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from sartor.data import Rows
 from sartor.errors import InputError
 from sartor.nets import AvgPool, MaxPool
 from sartor.space._mixture import Mixed
 from sartor.supernets._differentiable import ARCHITECTURE, NETWORK
+from sartor.supernets._halves import Halves
 from sartor.training import Learner, Step
 
 if TYPE_CHECKING:
@@ -144,8 +144,8 @@ class Searched(Protocol):
 class Search(Learner):
     """A task's learner with one player more, ``architecture``, which trains the logits on rows of its own.
 
-    The train part is `sartor.data.Rows`, which are split by the seed of the training; or a mapping with the rows of
-    ``network`` and those of ``architecture``.
+    The train part is `sartor.data.Rows`, which are split by the seed of the training; or, for data that cannot be, a
+    mapping with what ``network`` reads and what ``architecture`` does.
 
     Args:
         method: Whose logits.
@@ -153,16 +153,14 @@ class Search(Learner):
         share: Of the rows on which the weights are trained.
 
     Raises:
-        InputError: The task's learner has a player ``architecture``; data that cannot be split.
+        InputError: The task's learner has a player ``architecture``; data that are neither.
     """
 
     def __init__(self, method: Searched, inner: Learner, share: float) -> None:
         super().__init__()
-        if not 0 < share < 1:
-            raise InputError(f"expected a share of the rows between 0 and 1 for the weights, got {share}")
-        self.method, self.inner, self.share = method, inner, share
+        self.method, self.inner = method, inner
         self.every = inner.every
-        self._split: tuple[Any, int, dict[str, Any]] | None = None
+        self._halves = Halves(share)
 
     def players(self, module: nn.Module) -> dict[str, list[nn.Parameter]]:
         relaxed = self.method.module
@@ -177,11 +175,14 @@ class Search(Learner):
         return self.inner.plays(player, index, total)
 
     def rows(self, data: Any, player: str, seed: int) -> Any:
-        """Returns the rows of a player."""
+        """Returns what a player reads."""
         name = ARCHITECTURE if player == ARCHITECTURE else NETWORK
-        if self._split is None or self._split[0] is not data or self._split[1] != seed:
-            self._split = (data, seed, split(data, self.share, seed))
-        return self._split[2][name]
+        if isinstance(data, Mapping):
+            if name not in data:
+                raise InputError(f"expected data of {NETWORK!r} and {ARCHITECTURE!r}, got {sorted(data)}")
+            return data[name]
+        first, second = self._halves.of(data, seed)
+        return second if name == ARCHITECTURE else first
 
     def batch(self, network: nn.Module, data: Any, step: Step) -> Any:
         return self.inner.batch(network, self.rows(data, step.player, step.seed), step)
@@ -194,26 +195,3 @@ class Search(Learner):
         self.inner.after(network, step)
         self.method.module.bound = None
         self.method.after(step)
-
-
-def split(data: Any, share: float, seed: int) -> dict[str, Any]:
-    """Returns the rows on which weights and logits are trained, no row in both.
-
-    Raises:
-        InputError: Neither rows nor a mapping of both, or too few rows.
-    """
-    if isinstance(data, Mapping) and {NETWORK, ARCHITECTURE} <= set(data):
-        return {name: data[name] for name in (NETWORK, ARCHITECTURE)}
-    if not isinstance(data, Rows):
-        raise InputError(
-            f"weights and logits are trained on different rows: expected sartor.data.Rows, which are split, or a "
-            f"mapping with {NETWORK!r} and {ARCHITECTURE!r}; got {type(data).__name__}"
-        )
-    first = round(share * len(data))
-    if not 0 < first < len(data):
-        raise InputError(f"expected rows for the weights and for the logits, got {len(data)} in all at a share {share}")
-    order = np.random.default_rng([seed, 2]).permutation(len(data))
-    halves = (np.sort(order[:first]), np.sort(order[first:]))
-    return {
-        name: Rows(**data.take(half)) for name, half in zip((NETWORK, ARCHITECTURE), halves, strict=True)
-    }

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Watching(Search):
-    """Tells its method the dominant eigenvalue when that is due, on the logits' batch."""
+    """Tells its method the largest eigenvalue when that is due, on the logits' batch."""
 
     def __init__(self, method: DartsEs, inner: Learner, share: float) -> None:
         super().__init__(method, inner, share)
@@ -32,7 +32,7 @@ class Watching(Search):
 
 
 def eigenvalue(search: Search, network: nn.Module, batch: Any, step: Step) -> float:
-    """Returns the dominant eigenvalue of the Hessian of the logits' loss on a batch, at the weights as they are.
+    """Returns the largest eigenvalue of the Hessian of the logits' loss on a batch, at the weights as they are.
 
     Args:
         search: With a task's learner inside.

@@ -1,6 +1,6 @@
 """DARTS-ES: DARTS that goes back to where the loss was flat.
 
-Zela et al. 2020, "Understanding and Robustifying Differentiable Architecture Search", arXiv:1909.09656. The dominant
+Zela et al. 2020, "Understanding and Robustifying Differentiable Architecture Search", arXiv:1909.09656. The largest
 eigenvalue of the Hessian of the validation loss with respect to the logits grows before DARTS collapses. It is
 computed every so many steps; when its mean over five evaluations has grown by a third since five evaluations ago
 (``stopping_point``), the logits of then are put back and stay.

@@ -18,7 +18,7 @@ from sartor.registry import find
 from sartor.space import OneOf, Space
 from sartor.spaces.nasbench201 import nasbench201
 from sartor.supernets import Differentiable
-from sartor.supernets._relaxed import split
+from sartor.supernets._halves import Halves
 from sartor.training import Learner, Recipe, Step, TrainingState, fit
 from tests.supernets.cells import CLASSES, INPUTS, RECIPE, cells, cross_entropy, data, equal, search
 
@@ -95,12 +95,13 @@ def test_listing_the_methods_loads_no_torch():
 
 def test_weights_and_logits_are_trained_on_different_rows_which_a_seed_draws():
     rows = Rows(number=np.arange(100))
-    parts = split(rows, 0.8, seed=3)
-    weights, architecture = (set(parts[name].columns["number"].tolist()) for name in ("network", "architecture"))
+
+    def first(seed: int) -> list[int]:
+        return list(Halves(0.8).of(rows, seed)[0].columns["number"])
+
+    weights, architecture = (set(part.columns["number"].tolist()) for part in Halves(0.8).of(rows, 3))
     assert len(weights) == 80 and weights | architecture == set(range(100)) and not weights & architecture
-    again, other = split(rows, 0.8, seed=3), split(rows, 0.8, seed=4)
-    assert np.array_equal(again["network"].columns["number"], parts["network"].columns["number"])
-    assert not np.array_equal(other["network"].columns["number"], parts["network"].columns["number"])
+    assert first(3) == first(3) != first(4)
 
 
 def test_each_player_is_given_batches_of_its_own_rows():
@@ -122,12 +123,16 @@ def test_data_that_cannot_be_split_are_given_in_two_parts_or_refused():
             return data(size, draw).columns
 
     method = made("darts")
-    with pytest.raises(InputError, match="expected sartor.data.Rows.*got Stream"):
+    with pytest.raises(InputError, match="needs sartor.data.Rows.*got Stream"):
         fit(method, search(method), Stream(), method.recipe(RECIPE), total=1, seed=0)
     parts = {"network": Stream(), "architecture": Stream()}
     fit(method, search(method), parts, method.recipe(RECIPE), total=1, seed=0)
-    with pytest.raises(InputError, match="got 1 in all"):
-        split(Rows(x=np.zeros(1)), 0.5, 0)
+    with pytest.raises(InputError, match="expected data of 'network' and 'architecture'"):
+        fit(method, search(method), {"network": Stream()}, method.recipe(RECIPE), total=1, seed=0)
+    with pytest.raises(InputError, match="at least 2 rows"):
+        Halves().of(Rows(x=np.zeros(1)))
+    with pytest.raises(InputError, match="between 0 and 1"):
+        Halves(1.0)
 
 
 def test_the_recipe_has_the_papers_optimiser_for_the_logits_unless_it_says_another():

@@ -105,7 +105,7 @@ def test_fbnets_temperature_falls_exponentially_and_its_weights_become_choices()
     for index in (0, 89):
         drawn: list[Any] = [method.weights(step(index, 90, seed=seed))[KEYS[0]] for seed in range(50)]
         largest.append(np.mean([float(weights.detach().max()) for weights in drawn]))
-    assert largest[0] < 0.6 and largest[1] > 0.95
+    assert largest[0] < 0.6 and largest[1] > 0.9
 
 
 def test_fbnets_noise_draws_each_alternative_by_its_probability():
