@@ -3,6 +3,8 @@
 | name | method | trains |
 |---|---|---|
 | ``one-shot`` | a random path a step (Guo et al. 2020) | shared weights |
+| ``once-for-all`` | the largest, then ever smaller ones, which it teaches (Cai et al. 2020) | shared weights |
+| ``bignas`` | the largest, the smallest and random ones, which it teaches (Yu et al. 2020) | shared weights |
 | ``darts`` | a softmax over all alternatives, of first or second order (Liu et al. 2019) | weights and logits |
 | ``darts-plus`` | stops at two skip connections, or a stable order (Liang et al. 2019) | weights and logits |
 | ``darts-es`` | stops when the loss sharpens, and goes back (Zela et al. 2020) | weights and logits |

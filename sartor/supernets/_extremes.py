@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sartor.errors import SpaceError
 from sartor.space._vary import by_size
 
 if TYPE_CHECKING:
@@ -98,6 +99,8 @@ def network_cost(
         space: Builds the networks.
         inputs: Example inputs of them; without, parameters alone are counted.
         part: Entry of a dict space, as for `Space.build`.
+
+    The function raises `SpaceError` for a space that builds no module.
     """
     from sartor.devices.counts import Counts, num_params
 
@@ -105,9 +108,12 @@ def network_cost(
 
     def log_cost(architecture: Architecture) -> float:
         import torch
+        from torch import nn
 
         with torch.random.fork_rng(devices=[]):
             network = space.build(architecture, part)
+        if not isinstance(network, nn.Module):
+            raise SpaceError(f"shared weights need a space that builds a module, this one builds {network!r}")
         params = math.log1p(num_params(network))
         if inputs is None:
             return params
