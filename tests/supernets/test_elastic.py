@@ -313,6 +313,16 @@ def test_training_lowers_the_loss_of_the_largest_and_of_the_smallest(
         assert torch.equal(child(batch["x"]), method.weights.network(architecture)(batch["x"]))
 
 
+def test_bignas_goes_on_from_a_state_as_if_it_had_not_stopped() -> None:
+    def trained(until: int, state: TrainingState | None = None) -> TrainingState:
+        method = BigNAS(chain(), IMAGE, seed=1)
+        learner = method.learner(Learner(loss))
+        return fit(method, learner, rows(), RECIPE, total=16, until=until, seed=5, state=state)
+
+    whole, resumed = trained(16), trained(16, trained(7))
+    assert equal(whole.module, resumed.module) and equal(whole.learner, resumed.learner)
+
+
 def test_a_player_beside_the_network_learns_as_it_would_alone() -> None:
     class Two(Learner):
         def __init__(self) -> None:

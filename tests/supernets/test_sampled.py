@@ -19,7 +19,6 @@ from sartor.nets import Chain, ClassifierHead, ConvBnAct
 from sartor.registry import specs
 from sartor.space import OneOf, Repeat, Space
 from sartor.supernets import Sampled
-from sartor.supernets.bignas import BigNAS
 from sartor.supernets.enas import Enas
 from sartor.supernets.fairnas import FairNas
 from sartor.supernets.few_shot import FewShot
@@ -57,7 +56,6 @@ METHODS: dict[str, Callable[[], Sampled]] = {
     "fairnas": lambda: FairNas(space(), seed=1),
     "few-shot": lambda: FewShot(space(), seed=1, split=["blocks.0.kernel"], split_at=0.4),
     "enas": lambda: Enas(space(), seed=1, warm_up=0.1),
-    "bignas": lambda: BigNAS(space(), seed=1),
     "once-for-all": lambda: OnceForAll(space(), seed=1),
 }
 
