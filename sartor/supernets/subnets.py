@@ -288,7 +288,7 @@ class _Costs:
         for name in sorted(limited - given):
             raise InputError(f"no device gives the limited figure {name!r}{near(name, given)}")
         self._task, self._space, self._devices = task, space, tuple(devices)
-        self._limited, self._counts = sorted(limited), Counts()
+        self._limited = sorted(limited)
         self._limiting = [device for device in devices if limited & set(device.figures)]
         self._figures: dict[Architecture, dict[str, dict[str, Figure]]] = {}
         self._is_exact: dict[str, bool] = {}
@@ -301,38 +301,32 @@ class _Costs:
             self._is_exact.setdefault(device.name, exact)
         return known[device.name]
 
-    def excess(self, architecture: Architecture, goals: Goals) -> float:
-        """Returns how far beyond limits on exact figures it is; measured ones take too long to look for by them."""
+    def _exact(self, architecture: Architecture) -> dict[str, float]:
+        """Returns limited figures of the devices that count; those that measure take too long to look for limits by."""
+        values: dict[str, float] = {}
         for device in self._limiting:
             if self._is_exact.get(device.name, True):
-                self._ask(device, architecture)
-        return goals.excess(self._exact(architecture))
+                figures = self._ask(device, architecture)
+                if self._is_exact[device.name]:
+                    values |= {name: figure.value for name, figure in figures.items()}
+        return values
 
-    def log_cost(self, architecture: Architecture) -> float:
-        """Returns the logarithm of the first exact figure that is limited; without one, of what is counted."""
-        for device in self._limiting:
-            if self._is_exact.get(device.name, True):
-                self._ask(device, architecture)
-        known = self._exact(architecture)
-        name = next((name for name in self._limited if name in known), "macs")
-        if name not in known:
-            candidate = Candidate(self._task, self._space, architecture)
-            known = {name: figure.value for name, figure in self._counts.cost(candidate).items()}
-        return math.log1p(known[name])
+    def excess(self, architecture: Architecture, goals: Goals) -> float:
+        """Returns how far beyond the limits on exact figures it is."""
+        return goals.excess(self._exact(architecture))
 
     def nearness(self, architecture: Architecture, goals: Goals) -> float:
         """Returns the largest share of a limit that an exact figure takes."""
         values = self._exact(architecture)
         return max((values[limit.name] / limit.bound for limit in goals.limits if limit.name in values), default=0.0)
 
-    def _exact(self, architecture: Architecture) -> dict[str, float]:
-        known = self._figures.get(architecture, {})
-        return {
-            name: figure.value
-            for device, figures in known.items()
-            if self._is_exact[device]
-            for name, figure in figures.items()
-        }
+    def log_cost(self, architecture: Architecture) -> float:
+        """Returns the logarithm of the first exact figure that is limited, or of the multiply-accumulates."""
+        values = self._exact(architecture)
+        name = next((name for name in self._limited if name in values), None)
+        if name is not None:
+            return math.log1p(values[name])
+        return math.log1p(Counts().cost(Candidate(self._task, self._space, architecture))["macs"].value)
 
     def within(self, architecture: Architecture, goals: Goals) -> bool:
         """Whether it meets the limits; devices are asked in turn until one is broken."""
