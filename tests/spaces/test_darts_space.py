@@ -39,7 +39,7 @@ def test_the_published_network_has_its_published_number_of_parameters() -> None:
     space = darts.darts(3, 10, width=36, num_cells=20)
     with torch.device("meta"):
         network = space.build(from_genotype(DARTS_V2))
-    # "3.3 million" in the paper's table, 3.349342 in the logs of its code.
+    # "3.3 million" in the paper's table.
     assert sum(each.numel() for each in network.parameters()) == 3_349_342
 
 
