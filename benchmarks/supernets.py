@@ -1,25 +1,25 @@
-"""Weight sharing: the time of a step against NNI's, the ranking of NAS-Bench-201, collapse, and networks for ten limits.
+"""Weight sharing: time of a step against NNI's, ranking of NAS-Bench-201, collapse, networks for ten limits.
 
     python benchmarks/supernets.py --table DIR --images DIR --peers PYTHON   # about four hours on 2 cores
     python benchmarks/supernets.py --table DIR --images DIR --quick          # minutes: shared weights are loaded again
     python benchmarks/supernets.py --parts step --peers PYTHON               # one of step, ranking, collapse, elastic
 
-``--images`` has CIFAR-10 (see the data's README), ``--table`` the published trainings, ``PYTHON`` is the interpreter of an
-environment with torch 2.13.0, nni 3.0, pytorch_lightning 2.6.6 (``--no-deps``), lightning-utilities, torchmetrics and
-fsspec.
+``--images`` has CIFAR-10 (see the data's README), ``--table`` the published trainings, ``PYTHON`` is the interpreter
+of an environment with torch 2.13.0, nni 3.0, pytorch_lightning 2.6.6 (``--no-deps``), lightning-utilities, torchmetrics
+and fsspec.
 
 **Step.** A step of first-order DARTS (logits on one batch, weights on another; 3 cells of 16 channels and eight
-operations, 16 images of 32 pixels, float32, one thread) by NNI's own loop and by Sartor's relaxed space ``darts``, from the
-same weights and logits on the same batches. The losses of all steps must agree. Processor seconds, as the machine may be
-busy; NNI is timed before and after, and the faster counts.
+operations, 16 images of 32 pixels, float32, one thread) by NNI's own loop and by Sartor's relaxed space ``darts``, from
+the same weights and logits on the same batches. The losses of all steps must agree. Processor seconds, as the machine
+may be busy; NNI is timed before and after, and the faster counts.
 
 **Ranking.** Single-path one-shot weights of NAS-Bench-201's cells, one cell a stage, trained on 25,000 images of 16
 pixels; every class of isomorphic cells is scored by the cross-entropy on 256 images that no weight was trained on,
 normalised by their own statistics (cells of one class share the score). Kendall's tau with the published accuracy on
-CIFAR-10 after 200 epochs over all 15,625 cells; the same of the training-free aggregate, and of both together: the sum of
-logarithms of ranks, the shared weights' counting half. Settings were chosen on 400 cells of the same table.
+CIFAR-10 after 200 epochs over all 15,625 cells; the same of the training-free aggregate, and of both together: the sum
+of logarithms of ranks, the shared weights' counting half. Settings were chosen on 400 cells of the same table.
 
-**Collapse** and **elastic**: see ``benchmarks/collapse.py`` and ``benchmarks/supernets_elastic.py``, which are run as they are.
+**Collapse** and **elastic**: ``benchmarks/collapse.py`` and ``benchmarks/supernets_elastic.py`` as they are.
 
 Results: see ``RESULTS``, negative ones included.
 """
@@ -156,7 +156,8 @@ def cifar10(folder: str, part: str, num: int, side: int) -> tuple[torch.Tensor, 
     for i in range(num):
         image = Image.open(io.BytesIO(header + scans[offsets[i] : offsets[i + 1]].tobytes())).convert("RGB")
         pixels[i] = np.asarray(image.resize((side, side), Image.Resampling.BOX)).transpose(2, 0, 1)
-    return (torch.from_numpy(pixels).float() / 255 - 0.48) / 0.245, torch.from_numpy(file["labels"][:num].astype(np.int64))
+    labels = torch.from_numpy(file["labels"][:num].astype(np.int64))
+    return (torch.from_numpy(pixels).float() / 255 - 0.48) / 0.245, labels
 
 
 def shared_weights(folder: str, steps: int, seed: int) -> tuple[Any, float]:
@@ -301,7 +302,7 @@ def main() -> int:
     parser.add_argument("--images", default="../shared/data/images", metavar="DIR", help="folder of CIFAR-10")
     parser.add_argument("--peers", metavar="PYTHON", help="interpreter of NNI's environment")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--steps", type=int, default=20_000, help="of the weights that rank")
+    parser.add_argument("--steps", type=int, default=8_000, help="of the weights that rank")
     parser.add_argument("--state", default="supernets.pt", metavar="FILE", help="where these weights are kept")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--seed", type=int, default=0)

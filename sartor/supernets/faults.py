@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from sartor.supernets.statistics import normalisations
-from sartor.training import Step, to_device
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from sartor.estimators.inherited import Inherited
     from sartor.space import Architecture
     from sartor.supernets import Sampled
@@ -64,6 +64,8 @@ def imbalance(method: Sampled, space_keys: Mapping[str, Sequence[Any]], recipe: 
         recipe: Of the steps.
         seed: Of the draws.
     """
+    from sartor.training import Step
+
     counts: dict[str, dict[Any, int]] = {key: dict.fromkeys(values, 0) for key, values in space_keys.items()}
     total = 0
     for index in range(_NUM_DRAWN):
@@ -108,12 +110,16 @@ def conflict(
         architectures: At least 2.
         seed: Which batch.
     """
+    import torch
+
+    from sartor.training import Step, to_device
+
     module = method.module
     parameters = dict(module.named_parameters())
     buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
     was_training = module.training
     module.train()
-    gradients: list[dict[str, torch.Tensor]] = []
+    gradients: list[dict[str, Tensor]] = []
     for architecture in architectures:
         learner = task.learner(architecture)
         step = Step(0, 1, seed, task.recipe_for(architecture), architecture=architecture)
@@ -178,5 +184,5 @@ def drift(scorer: Inherited, architectures: Sequence[Architecture]) -> Drift:
     return Drift(float(np.mean(distances)) if distances else 0.0, float(np.mean(losses)))
 
 
-def _statistics(layer: Any) -> tuple[torch.Tensor, torch.Tensor]:
+def _statistics(layer: Any) -> tuple[Tensor, Tensor]:
     return layer.running_mean.clone(), layer.running_var.clone()

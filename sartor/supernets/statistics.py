@@ -8,16 +8,19 @@ Yu and Huang 2019, arXiv:1903.05134; Guo et al. 2020, arXiv:1904.00420).
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import torch
-from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.nn.modules.batchnorm import _BatchNorm
 
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def normalisations(network: nn.Module) -> dict[str, _BatchNorm]:
     """Returns the batch normalisations that keep running statistics, by name."""
+    from torch.nn.modules.batchnorm import _BatchNorm
+
     return {
         name: module
         for name, module in network.named_modules()
@@ -35,6 +38,8 @@ def recalibrate(network: nn.Module, forward: Callable[[nn.Module], object]) -> n
         network: Changed in place.
         forward: Runs the network on some batches, each of which counts alike.
     """
+    import torch
+
     layers = normalisations(network)
     if not layers:
         return network
