@@ -1,6 +1,6 @@
 """Differentiable search on a space where DARTS collapses: skip connections in the derived normal cells.
 
-    python benchmarks/collapse.py --images DIR            # ten seeds of six methods, about 90 minutes of one core
+    python benchmarks/collapse.py --images DIR            # ten seeds of six methods, about 45 minutes of one core
     python benchmarks/collapse.py --images DIR --quick    # one seed
 
 ``--images`` has CIFAR-10 (see the data's README). The space is S2 of Zela et al. 2020 (arXiv:1909.09656), in which each
@@ -45,21 +45,23 @@ RESULTS = """
 """
 
 OPERATIONS = ("skip_connect", "sep_conv_3x3")
-NUM_IMAGES, SIDE = 512, 8
-STEPS, BATCH = 600, 16
+NUM_IMAGES, SIDE = 256, 8
+STEPS, BATCH = 300, 32
+EPOCH = NUM_IMAGES // 2 // BATCH
+"""Steps in which the weights see their half of the images once."""
 RECIPE = Recipe(
-    optimizer="sgd", learning_rate=0.05, weight_decay=3e-4, clip_norm=5.0, batch_size=BATCH, schedule="constant",
+    optimizer="sgd", learning_rate=0.05, weight_decay=3e-4, clip_norm=5.0, batch_size=BATCH, schedule="cosine",
     warmup=0.0, players={"architecture": {"learning_rate": 0.03}},
 )  # fmt: skip
 METHODS: Mapping[str, Mapping[str, Any]] = {
     "darts": {},
-    "darts-plus": {},
-    "darts-es": {"evaluate_every": 15},
+    "darts-plus": {"check_every": EPOCH},
+    "darts-es": {"evaluate_every": EPOCH},
     "fair-darts": {},
     "pc-darts": {},
     "p-darts": {},
 }
-NUM_POINTS = 8
+NUM_POINTS = 10
 
 
 @cache

@@ -6,7 +6,7 @@ computed every so many steps; when its mean over five evaluations has grown by a
 (``stopping_point``), the logits of then are put back and stay.
 
 Deviations: evaluations are steps apart, not epochs; the Hessian is of the logits' own batch of that step, with the
-normalisations in training mode.
+normalisations in training mode. Trained by one process: others would not see the batch.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ class PDarts(AbstractDifferentiable):
         skips: int = 2,
         excluded: Sequence[Label] = ("none",),
     ) -> None:
-        from sartor.supernets._stages import drop_skips
+        from sartor.supernets._skip_dropout import drop_skips
 
         stages = len(drop) + 1
         if len(dropout) != stages or len(deeper) not in (0, stages - 1):

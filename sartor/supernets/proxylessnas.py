@@ -6,7 +6,8 @@ gate of one; the gradient of the loss with respect to the gates passes to the lo
 (equation 4). Afterwards both are shifted so that the other alternatives keep their probabilities. Costs by a lookup
 table enter as their expectation (equation 7), with a factor (equation 8).
 
-Deviations: at a choice whose alternatives lie below another choice the cost counts as if it were always active.
+Deviations: at a choice whose alternatives lie below another choice the cost counts as if it were always active. Trained
+by one process: others would not know which alternatives were drawn.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from sartor.errors import InputError
 from sartor.nets import ReluConvBn
 from sartor.registry import find
 from sartor.space import OneOf, Space
+from sartor.spaces.darts import OPERATIONS, darts, to_genotype
 from sartor.spaces.nasbench201 import nasbench201
 from sartor.supernets import Differentiable
 from sartor.supernets._halves import Halves
@@ -79,6 +80,21 @@ def test_each_method_searches_nasbench201(name: str):
     method = made(name, space)
     trained(method, 3)
     assert method.derive() in space
+
+
+@pytest.mark.parametrize("name", ["darts", "p-darts", "pc-darts"])
+def test_methods_for_cells_search_the_space_of_darts(name: str):
+    def space(num_cells: int) -> Space:
+        return darts(1, CLASSES, width=4, num_cells=num_cells, nodes=2, operations=OPERATIONS[:5])
+
+    deeper = {"deeper": [space(4), space(5)]} if name == "p-darts" else {}
+    method = find("supernets", name).load()(space(3), INPUTS, **METHODS[name], **deeper)
+    before = logits(method)
+    trained(method, 6)
+    assert not torch.equal(before, logits(method))
+    genotype = to_genotype(method.derive())
+    assert all(operation != "none" for nodes in genotype.values() for node in nodes for operation, _ in node)
+    assert space(5).build(method.derive())(*INPUTS).shape == (2, CLASSES)
 
 
 def test_equal_seeds_begin_with_equal_logits_and_weights_and_others_do_not():

@@ -139,6 +139,39 @@ def test_each_optimiser_with_clipping_and_cosine_equals_torchs_own(
     assert distance(ours, theirs) < 1e-5
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+def test_how_much_of_the_mean_gradient_adam_keeps_is_the_recipes(optimizer: str):
+    recipe = replace(PLAIN, optimizer=optimizer, beta1=0.5)
+    ours, theirs, rows = network(), network(), data()
+    fit(Single(ours), Learner(cross_entropy), rows, recipe, total=10, seed=0)
+    kind = torch.optim.Adam if optimizer == "adam" else torch.optim.AdamW
+    other = kind(theirs.parameters(), lr=0.1, betas=(0.5, 0.999), weight_decay=0.0, foreach=False)
+    for step in range(10):
+        batch = rows.batch(16, 0, step)
+        other.zero_grad()
+        F.cross_entropy(theirs(torch.tensor(batch["x"])), torch.tensor(batch["y"])).backward()
+        other.step()
+    assert distance(ours, theirs) < 1e-5
+    with pytest.raises(InputError, match="beta1 must be at least 0 and below 1"):
+        replace(PLAIN, beta1=1.0)
+
+
+def test_a_player_that_rests_is_not_updated_and_not_reported():
+    class Resting(Adversary):
+        def plays(self, player: str, index: int, total: int) -> bool:
+            return player == "network" or index >= total // 2
+
+    learner, points = Resting(), []
+    before = copy.deepcopy(learner.critic)
+    recipe = replace(RICH, accumulate=1)
+    state = fit(Single(rich()), learner, data(), recipe, total=8, seed=0, until=4,
+                report=lambda step, **values: points.append(set(values)))  # fmt: skip
+    assert distance(before, learner.critic) == 0.0 and not any("loss.critic" in names for names in points)
+    fit(Single(rich()), learner, data(), recipe, total=8, seed=0, state=state,
+        report=lambda step, **values: points.append(set(values)))  # fmt: skip
+    assert distance(before, learner.critic) > 0.0 and "loss.critic" in points[-1] | points[-2]
+
+
 def test_accumulated_micro_batches_equal_one_large_batch():
     class Halves(Learner):
         def batch(self, network: nn.Module, data: Any, step: Step) -> Any:
