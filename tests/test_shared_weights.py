@@ -122,7 +122,7 @@ def test_a_search_scores_by_them_and_retrains_what_it_found(trained: Path, tmp_p
         retrained = [t for t in record.trials(final.id) if t.state == "complete"]
         assert len(retrained) >= 2 and all("test.accuracy" in t.metrics for t in retrained)
         report = (record.path(search.id) / "report.html").read_text()
-    assert "shared weights" in report
+    assert "Known fault" in report and "Imbalance between options" in report
 
 
 def test_networks_for_several_limits_are_taken_out_without_training(trained: Path, tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
     [
         "import sartor",
         "import sartor; sartor.Space, sartor.Goals, sartor.Trial, sartor.Record, sartor.Front",
-        "from sartor.registry import specs; [specs(k) for k in ('tasks', 'strategies', 'spaces', 'devices', 'supernets', 'proxies')]",
+        "from sartor.registry import specs; [specs(k) for k in ('tasks', 'strategies', 'spaces', 'devices')]",
+        "from sartor.registry import specs; specs('supernets'); specs('proxies')",
         "import sartor.cli",
         *(
             f"import sartor.cli\ntry: sartor.cli.main({tokens!r})\nexcept SystemExit: pass"

@@ -18,6 +18,7 @@ from sartor.report._figures import Row, figure_rows, heroes
 from sartor.report._finalists import Finalist, baseline_of_search, best_so_far, make_finalist, name_of_baseline
 from sartor.report._ranking import Agreement, agreement
 from sartor.report._script import STATES, script_data
+from sartor.report._shared_weights import SharedWeights, shared_weights
 from sartor.report._wording import SHORT, format_cost, format_fidelity, format_metric, label, was_disturbed
 from sartor.trials import Fidelity, Trial
 from sartor.units import FIGURES, format_duration, format_figure
@@ -66,6 +67,7 @@ class Page:
     validation_test: Agreement | None
     fidelities_compared: str
     mattered: Mattered
+    shared_weights: SharedWeights | None
     counts: tuple[tuple[str, int], ...]
     spent: tuple[Spent, ...]
     totals: tuple[tuple[str, str], ...]
@@ -140,6 +142,7 @@ def collect(record: Record, run_id: str) -> Page:
         validation_test=validation_test,
         fidelities_compared=compared,
         mattered=mattered(record, run.id),
+        shared_weights=shared_weights(record, run),
         counts=tuple((state, n) for state in STATES if (n := sum(t.state == state for t in trials))),
         spent=_spent(trials),
         totals=_totals(run, final_run, trials, final_trials),

@@ -5,8 +5,8 @@
     def test_my_task_conforms():
         check_task(MyTask())
 
-``check_space``, ``check_task``, ``check_strategy``, ``check_estimator``, ``check_device``, ``check_encoding``: one for
-each contract of `sartor.contracts`, in modules of the plural's name, loaded when used.
+``check_space``, ``check_task``, ``check_strategy``, ``check_estimator``, ``check_device``, ``check_encoding``
+...: one for each contract, in modules of the plural's name, loaded when used.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from sartor.testing.predictors import check_predictor
     from sartor.testing.spaces import check_space
     from sartor.testing.strategies import check_strategy
+    from sartor.testing.supernets import check_method
     from sartor.testing.tasks import check_task
 
 __all__ = [
     "check_device",
     "check_encoding",
     "check_estimator",
+    "check_method",
     "check_predictor",
     "check_space",
     "check_strategy",
@@ -37,6 +39,7 @@ _MODULES = {
     "check_device": "devices",
     "check_encoding": "encodings",
     "check_estimator": "estimators",
+    "check_method": "supernets",
     "check_predictor": "predictors",
     "check_space": "spaces",
     "check_strategy": "strategies",

@@ -16,7 +16,7 @@ from torch.nn import functional
 from sartor.data import Rows
 from sartor.errors import InputError
 from sartor.nets import Chain, ClassifierHead, ConvBnAct
-from sartor.registry import specs
+from sartor.registry import find, specs
 from sartor.space import OneOf, Repeat, Space
 from sartor.supernets import Sampled
 from sartor.supernets.enas import Enas
@@ -24,17 +24,25 @@ from sartor.supernets.fairnas import FairNas
 from sartor.supernets.few_shot import FewShot
 from sartor.supernets.once_for_all import OnceForAll
 from sartor.supernets.one_shot import OneShot
+from sartor.testing.supernets import check_method
 from sartor.training import Learner, Recipe, Step, fit
 
 RECIPE = Recipe(optimizer="sgd", learning_rate=0.1, batch_size=16, warmup=0.0)
 
 
-def space() -> Space:
-    block = OneOf(
+def _block() -> Any:
+    return OneOf(
         conv=partial(nn.Conv2d, 8, 8, 3, padding=1), pool=partial(nn.AvgPool2d, 3, 1, 1), skip=partial(nn.Identity)
     )
-    blocks = [partial(ConvBnAct, out_channels=8, kernel=OneOf(3, 5)), Repeat(block, times=OneOf(1, 2, 3))]
-    return Space(partial(Chain, 1, blocks=blocks, head=partial(ClassifierHead, classes=3)))
+
+
+def _head() -> Any:
+    return partial(ClassifierHead, classes=3)
+
+
+def space() -> Space:
+    blocks = [partial(ConvBnAct, out_channels=8, kernel=OneOf(3, 5)), Repeat(_block(), times=OneOf(1, 2, 3))]
+    return Space(partial(Chain, 1, blocks=blocks, head=_head()))
 
 
 def rows(num: int = 96) -> Rows:
@@ -58,6 +66,30 @@ METHODS: dict[str, Callable[[], Sampled]] = {
     "enas": lambda: Enas(space(), seed=1, warm_up=0.1),
     "once-for-all": lambda: OnceForAll(space(), seed=1),
 }
+
+
+@pytest.mark.parametrize("name", [*METHODS, "once-for-all", "bignas", "darts", "fbnet"])
+def test_methods_keep_what_every_method_promises(name: str) -> None:
+    space = Space(partial(Chain, 1, blocks=[partial(ConvBnAct, out_channels=8), _block()], head=_head()))
+    check_method(find("supernets", name).load(), space, (torch.zeros(2, 1, 8, 8),), loss, rows())
+
+
+class _Forgetful(OneShot):
+    """Draws its paths from a generator of its own, of which nothing is saved."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.rng = np.random.default_rng(0)
+
+    def draw(self, step: Step) -> Any:
+        architecture = self.space.sample_choices(self.rng)
+        yield architecture, self.module.network(architecture)
+
+
+def test_a_method_that_forgets_where_it_was_is_found_out() -> None:
+    space = Space(partial(Chain, 1, blocks=[partial(ConvBnAct, out_channels=8), _block()], head=_head()))
+    with pytest.raises(AssertionError, match="going on from a saved state"):
+        check_method(_Forgetful, space, (torch.zeros(2, 1, 8, 8),), loss, rows())
 
 
 @pytest.mark.parametrize("name", METHODS)
