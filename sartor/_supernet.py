@@ -107,6 +107,7 @@ def train_supernet(
     epochs: float | None = None,
     seed: int = 0,
     workers: int = 1,
+    ranks: int = 1,
     device: str = "cpu",
     out: str | Path = "sartor-out",
     resume: bool = False,
@@ -123,6 +124,7 @@ def train_supernet(
         epochs: Length of the training; by default four times a full training of one network.
         seed: Same seed, same weights.
         workers: 1 trains in a process of its own, 0 in this one.
+        ranks: Processes that share each step, which then has so many times more micro-batches.
         device: Where to train: ``"cpu"`` or ``"cuda"``.
         out: Folder of results.
         resume: Goes on with the latest interrupted training of this task in ``out``.
@@ -145,6 +147,8 @@ def train_supernet(
     length = epochs if epochs is not None else 4 * getattr(task, "epochs", task.default_epochs)
     if not (math.isfinite(length) and length > 0):
         raise InputError(f"expected a number of epochs above 0, got {length}")
+    if ranks < 1:
+        raise InputError(f"expected at least 1 process, got {ranks}")
     fidelity = Fidelity(round(length, 4))
     options = dict(method_options or {})
     primary = task.metrics[task.primary]
@@ -161,6 +165,7 @@ def train_supernet(
         "fidelities": [[fidelity.amount, fidelity.unit]],
         "devices": [],
         "train_on": device,
+        "ranks": ranks,
         "space": space.fingerprint,
         "space_text": str(space),
         "data": splits.fingerprint,
@@ -172,7 +177,7 @@ def train_supernet(
     problem = Problem(
         task=task.reference(),
         estimator="sartor.estimators.supernet:SupernetTraining",
-        estimator_options={"method": method, "method_options": options, "device": device},
+        estimator_options={"method": method, "method_options": options, "device": device, "ranks": ranks},
         fidelities=(fidelity,),
     )
     folder = Path(out)

@@ -167,6 +167,7 @@ def test_bad_input_is_one_clear_error_and_writes_nothing(trained: Path, tmp_path
         ("supernet", "images", "--set", "paths"): "NAME=VALUE",
         ("supernet", "images", "--set", "pats=2"): "pats",
         ("supernet", "images", "--epochs", "0"): "above 0",
+        ("supernet", "images", "--ranks", "0"): "at least 1 process",
         ("supernet", "images", "--resume"): "nothing to resume",
         ("trust", "nowhere"): "no record",
         ("subnet", str(trained), "--limit", "params=9"): "closest",

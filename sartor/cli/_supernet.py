@@ -33,6 +33,7 @@ def _command(spec: TaskSpec, options_type: type[Any]) -> Callable[..., None]:
         set_: Annotated[list[str] | None, Parameter(name="--set", group=kept, negative=())] = None,
         epochs: Annotated[float | None, Parameter(group=kept)] = None,
         seed: Annotated[int, Parameter(group=kept)] = 0,
+        ranks: Annotated[int, Parameter(group=kept)] = 1,
         device: Annotated[Literal["cpu", "cuda"], Parameter(group=kept)] = "cpu",
         out: Annotated[Path, Parameter(name=["--out", "-o"], group=kept)] = DEFAULT_OUT,
         resume: Annotated[bool, Parameter(negative=(), group=kept)] = False,
@@ -52,6 +53,8 @@ def _command(spec: TaskSpec, options_type: type[Any]) -> Callable[..., None]:
             Length of the training; by default four times a full training of one network.
         seed
             Same seed, same weights.
+        ranks
+            Processes that share each step (data-parallel, gloo): a step has so many times more examples.
         device
             Where to train.
         out
@@ -72,6 +75,7 @@ def _command(spec: TaskSpec, options_type: type[Any]) -> Callable[..., None]:
                     method_options=_options(set_ or ()),
                     epochs=epochs,
                     seed=seed,
+                    ranks=ranks,
                     device=device,
                     out=out,
                     resume=resume,
