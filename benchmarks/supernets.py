@@ -74,9 +74,9 @@ about one core. Kendall's tau over all 15,625 cells:
   together         .7989
 
 So the shared weights alone rank no better than what was published (.484), on weights of eight minutes; training-free
-scores, which train nothing, rank far better, and shared weights add half a point to them. On 250 to 400 cells tau grows
-with the images that are scored on (.45 by 256, .55 by 512), and with convolutions drawn more often (.58 after 3,000
-steps at 16 channels); with uniform paths at 8 channels it was .39, .48, .48, .48 after 5, 10, 15 and 20 thousand.
+scores, which train nothing, rank far better, and shared weights add half a point to them. On 250 of the cells the same
+weights' tau is .45, .55, .57 and .59 by 256, 512, 1,024 and 2,048 images. Before convolutions were drawn more often it
+was .39, .48, .48, .48 after 5, 10, 15 and 20 thousand steps at 8 channels (400 cells, 512 images).
 
 Elastic and collapse: see the files. ``darts_collapse_plain`` 9, ``darts_collapse_cured`` 0 (DARTS+ and P-DARTS) of ten
 seeds; ``elastic_cost_ratio_ten_limits`` .138, ``elastic_accuracy_gap_points`` .415 (standard error .54).
