@@ -57,7 +57,7 @@ CHANCES = {"none": 0.1, "skip_connect": 0.14, "nor_conv_1x1": 0.24, "nor_conv_3x
 """With which operations are drawn: convolutions need more steps than what has no weights."""
 SHARE = 0.5
 """How much the shared weights count beside the aggregate."""
-NUM_SCORED_ON = 256
+NUM_SCORED_ON = 1_024
 
 RESULTS = """
 26 November 2026, Intel Xeon, 2 virtual cores beside other work, torch 2.13.0, NNI 3.0, seed 0.
@@ -208,7 +208,7 @@ def shared_weights(folder: str, steps: int, seed: int) -> tuple[Any, float]:
     return supernet, time.process_time() - began
 
 
-def inherited(folder: str, weights: str, rows: Sequence[int]) -> list[float]:
+def inherited(folder: str, weights: str, rows: Sequence[int], num_images: int) -> list[float]:
     """Returns the scores of some rows of the table: minus the cross-entropy on images the weights have not seen."""
     from sartor.spaces.nasbench201 import nasbench201
 
@@ -216,7 +216,7 @@ def inherited(folder: str, weights: str, rows: Sequence[int]) -> list[float]:
     space = nasbench201(3, 10, RANKING["width"], 1)
     supernet = space.supernet().to(memory_format=torch.channels_last)
     supernet.load_state_dict(torch.load(weights, weights_only=True))
-    images, labels = cifar10(folder, "train_b", NUM_SCORED_ON, RANKING["side"])
+    images, labels = cifar10(folder, "train_b", num_images, RANKING["side"])
     every = list(space)
     with torch.no_grad():  # in training mode, so that the batch's own statistics normalise
         return [-functional.cross_entropy(supernet(images, arch=every[row]), labels).item() for row in rows]
@@ -271,7 +271,9 @@ def measure_ranking(arguments: argparse.Namespace) -> dict[str, float]:
     began = time.perf_counter()
     with ProcessPoolExecutor(arguments.workers) as pool:
         scores = [
-            pool.submit(inherited, arguments.images, str(weights), part.tolist()) for part in parts if len(part)
+            pool.submit(inherited, arguments.images, str(weights), part.tolist(), arguments.scored_on)
+            for part in parts
+            if len(part)
         ]
         free = [
             pool.submit(training_free, arguments.images, part.tolist(), arguments.seed) for part in parts if len(part)
@@ -323,6 +325,7 @@ def main() -> int:
     parser.add_argument("--peers", metavar="PYTHON", help="interpreter of NNI's environment")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--steps", type=int, default=8_000, help="of the weights that rank")
+    parser.add_argument("--scored-on", type=int, default=NUM_SCORED_ON, help="images that each cell is scored on")
     parser.add_argument("--state", default="supernets.pt", metavar="FILE", help="where these weights are kept")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--seed", type=int, default=0)

@@ -14,6 +14,10 @@ logarithmic scale, ``sartor.supernets.subnets.serve`` finds a network for each.
   task; test accuracy of that less that of the served network with its inherited weights, in points, on the mean.
 - *Cost*: CPU-seconds of serving ten limits at once over those of ten searches for one limit each, with as many
   evaluations each as the ten have together; validation accuracy of what both found tells whether that is enough.
+- *Separate searches* (``--separate 8``, an hour and more): for three of the limits, networks that nearly use the limit
+  up are drawn and trained alone, and the best on validation images is kept. Of the ratio of costs there is, the shared
+  training is a part; how many trainings such a search needs until its network is expected to be as accurate on test
+  images as the served one is told.
 
 Results: see ``RESULTS``, negative ones included.
 """
@@ -28,6 +32,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from math import comb
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +50,9 @@ from sartor.estimators.training import Training, evaluate, steps_for
 from sartor.goals import Limit
 from sartor.space import Architecture, Space
 from sartor.spaces.mbconv import mbconv
+from sartor.supernets._extremes import extremes, network_cost
 from sartor.supernets.bignas import BigNAS
+from sartor.supernets.once_for_all import OnceForAll
 from sartor.supernets.subnets import Served, serve
 from sartor.tasks.images.task import Images
 from sartor.training import TrainingState, fit
@@ -78,6 +85,9 @@ what lies between by more than this noise. The shared training took as long as s
 SIZE = 16
 NUM_LIMITS = 10
 NUM_ALONE = 4
+NEAR = 0.85
+"""Share of a limit that a network of a separate search uses at least."""
+METHODS = {"bignas": BigNAS, "once-for-all": OnceForAll}
 NUM_ROWS = 1_000
 
 
@@ -121,10 +131,10 @@ def elastic_space() -> Space:
 
 
 def train_shared(
-    task: Images, space: Space, splits: Splits, *, steps: int, seed: int, state_file: str | None = None
-) -> tuple[BigNAS, float]:
+    name: str, task: Images, space: Space, splits: Splits, *, steps: int, seed: int, state_file: str | None = None
+) -> tuple[BigNAS | OnceForAll, float]:
     """Returns the trained method and the CPU-seconds that it took; goes on from ``state_file`` where there is one."""
-    method = BigNAS(space, task.example_inputs(space.sample(np.random.default_rng(0))), seed=seed)
+    method = METHODS[name](space, task.example_inputs(space.sample(np.random.default_rng(0))), seed=seed)
     # Depthwise convolutions are several times as fast when channels lie next to one another.
     method.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     learner = method.learner(task.learner(method.largest))
@@ -151,13 +161,14 @@ def train_shared(
     return method, spent
 
 
-def limits_of(task: Images, method: BigNAS) -> list[list[Limit]]:
+def macs_of(task: Images, space: Space, architecture: Architecture) -> float:
+    """Returns the multiply-accumulates of one image."""
+    return Counts().cost(Candidate(task, space, architecture))["macs"].value
+
+
+def limits_of(task: Images, space: Space, smallest: Architecture, largest: Architecture) -> list[list[Limit]]:
     """Returns limits on multiply-accumulates, from little above the smallest network to little below the largest."""
-
-    def macs(architecture: Architecture) -> float:
-        return Counts().cost(Candidate(task, method.space, architecture))["macs"].value
-
-    low, high = macs(method.smallest), macs(method.largest)
+    low, high = macs_of(task, space, smallest), macs_of(task, space, largest)
     shares = np.linspace(0.08, 0.92, NUM_LIMITS)
     return [[Limit("macs", float(round(low * (high / low) ** share)))] for share in shares]
 
@@ -173,7 +184,8 @@ def alone(task: Images, space: Space, splits: Splits, architecture: Architecture
 
 
 def measure_cost(
-    task: Images, method: BigNAS, splits: Splits, limit_sets: Sequence[Sequence[Limit]], *, evaluations: int, seed: int
+    task: Images, method: BigNAS | OnceForAll, splits: Splits, limit_sets: Sequence[Sequence[Limit]], *,
+    evaluations: int, seed: int,
 ) -> tuple[list[Served], dict[str, float]]:
     """Returns what was served for all limits at once, and its cost and quality against searches of their own."""
 
@@ -205,7 +217,7 @@ def measure_cost(
 
 
 def measure_gap(
-    task: Images, method: BigNAS, splits: Splits, test: Any, served: Sequence[Served], *, steps: int, seed: int
+    task: Images, space: Space, splits: Splits, test: Any, served: Sequence[Served], *, steps: int, seed: int
 ) -> dict[str, float]:
     """Returns how much better the networks of some limits are when trained alone, in points of test accuracy."""
     gaps = []
@@ -214,7 +226,7 @@ def measure_gap(
         assert one.architecture is not None and one.network is not None, one.unmet
         inherited = evaluate(task, one.network, one.architecture, test)[0]["accuracy"]
         began = time.process_time()
-        network = alone(task, method.space, splits, one.architecture, steps=steps, seed=seed)
+        network = alone(task, space, splits, one.architecture, steps=steps, seed=seed)
         trained = evaluate(task, network, one.architecture, test)[0]["accuracy"]
         gaps.append(100 * (trained - inherited))
         print(
@@ -226,12 +238,61 @@ def measure_gap(
     return {"elastic_accuracy_gap_points": round(float(np.mean(gaps)), 3), "gap_standard_error": round(error, 3)}
 
 
+def measure_separate(
+    task: Images, space: Space, splits: Splits, test: Any, served: Sequence[Served], *, trainings: int, steps: int,
+    seed: int, shared_s: float,
+) -> dict[str, float]:  # fmt: skip
+    """Returns what ten limits cost by shared weights over ten searches that train their networks alone."""
+    rng = np.random.default_rng([seed, 0x5E])
+    needed, seconds, gained = [], [], []
+    for index in (1, len(served) // 2, len(served) - 2):
+        one = served[index]
+        assert one.architecture is not None and one.network is not None, one.unmet
+        bound = one.limits[0].bound
+        drawn = {one.architecture}
+        while len(drawn) < trainings + 1:
+            some = space.sample(rng)
+            if NEAR * bound <= macs_of(task, space, some) <= bound:
+                drawn.add(some)
+        validation, tested = [], []
+        for architecture in sorted(drawn - {one.architecture}, key=str):
+            began = time.process_time()
+            network = alone(task, space, splits, architecture, steps=steps, seed=seed)
+            validation.append(evaluate(task, network, architecture, splits.validation)[0]["accuracy"])
+            seconds.append(time.process_time() - began)
+            tested.append(evaluate(task, network, architecture, test)[0]["accuracy"])
+        inherited = evaluate(task, one.network, one.architecture, test)[0]["accuracy"]
+        ranked = np.array(tested)[np.argsort(validation)[::-1]]
+        expected = [expected_best(ranked, num) for num in range(1, trainings + 1)]
+        needed.append(next((num for num, value in enumerate(expected, 1) if value >= inherited), trainings + 1))
+        gained.append(100 * (expected[-1] - inherited))
+        print(
+            f"  {one.limits[0]}: {inherited:.4f} served; {', '.join(f'{value:.4f}' for value in expected)} expected of"
+            f" a search with 1 to {trainings} trainings",
+            flush=True,
+        )
+    search_s = float(np.mean(seconds)) * trainings
+    return {
+        "elastic_cost_ratio_ten_trained_searches": round(shared_s / (NUM_LIMITS * search_s), 4),
+        "points_gained_by_trained_searches": round(float(np.mean(gained)), 3),
+        "trainings_until_as_accurate_mean": round(float(np.mean(needed)), 2),
+    }
+
+
+def expected_best(tested: np.ndarray, num: int) -> float:
+    """Returns the mean of what the best ranked of ``num`` drawn ones has; ``tested`` is in the order of the ranking."""
+    chances = np.array([comb(len(tested) - 1 - place, num - 1) for place in range(len(tested))], float)
+    return float(tested @ (chances / chances.sum()))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", default="../shared/data/images", metavar="DIR", help="folder of CIFAR-10")
     parser.add_argument("--quick", action="store_true", help="few images and steps: shows that it works")
     parser.add_argument("--steps", type=int, help="of the shared training (4,500; 60 when quick)")
     parser.add_argument("--evaluations", type=int, help="of a search (100; 12 when quick)")
+    parser.add_argument("--method", choices=sorted(METHODS), default="bignas")
+    parser.add_argument("--separate", type=int, default=0, metavar="N", help="trainings of a search by training alone")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--state", metavar="FILE", help="where the shared training is kept, and gone on from")
     arguments = parser.parse_args()
@@ -250,13 +311,21 @@ def main() -> int:
     steps = arguments.steps or (60 if quick else 4_500)
     full = 60 if quick else steps_for(Fidelity(task.epochs), splits.train, task.recipe)
     print(f"seed {seed}, {space.count():,} architectures, {steps:,} steps shared, {full:,} alone", flush=True)
-    method, spent = train_shared(task, space, splits, steps=steps, seed=seed, state_file=arguments.state)
+    method, spent = train_shared(
+        arguments.method, task, space, splits, steps=steps, seed=seed, state_file=arguments.state
+    )
     print(f"shared training: {spent:.0f} CPU-seconds", flush=True)
-    limit_sets = limits_of(task, method)
+    ends = extremes(space, network_cost(space, task.example_inputs(method.largest)))
+    limit_sets = limits_of(task, space, ends.smallest, ends.largest)
     served, figures = measure_cost(
         task, method, splits, limit_sets, evaluations=arguments.evaluations or (12 if quick else 100), seed=seed
     )
-    figures |= measure_gap(task, method, splits, test, served, steps=full, seed=seed)
+    figures |= measure_gap(task, space, splits, test, served, steps=full, seed=seed)
+    if arguments.separate:
+        figures |= measure_separate(
+            task, space, splits, test, served, trainings=arguments.separate, steps=full, seed=seed,
+            shared_s=spent + figures["serving_cpu_s"],
+        )  # fmt: skip
     figures["shared_training_cpu_s"] = round(spent)
     print(json.dumps(figures))
     return 0
