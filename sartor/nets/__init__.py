@@ -21,11 +21,17 @@ and half the kernel, pooling is by ``mean`` and never by output size.
 | attention over channels | attention | ``SqueezeExcite`` |
 | attention between tokens | transformer | ``MultiHeadAttention``, ``FeedForward``, ``TransformerBlock``, \
 ``PatchEmbedding``, ``VisionTransformer`` |
-| normalisation | normalisation | ``Standardise``, ``batch_norm`` |
-| pooling | pooling | ``AvgPool``, ``MaxPool``, ``Zero``, ``GlobalAvgPool`` |
+| attention within windows | local_attention | ``sliding_window_attention``, ``WindowAttention`` |
+| attention of linear cost | linear_attention | ``performer_attention``, ``linformer_attention``, ``FourierMixing`` |
+| normalisation | normalisation | ``Standardise``, ``batch_norm``, ``group_norm``, ``ChannelRMSNorm`` |
+| pooling | pooling | ``AvgPool``, ``MaxPool``, ``Zero``, ``GlobalAvgPool``, ``AdaptiveAvgPool`` |
 | residual | residual | ``BasicBlock``, ``Bottleneck``, ``PoolShortcut`` |
+| highway | highway | ``Highway``, ``highway_linear``, ``highway_conv`` |
+| dense connections | dense_connections | ``DenseLayer``, ``DenseBlock``, ``DenseTransition`` |
+| more places a side | upsampling | ``TransposedConv``, ``PixelShuffle``, ``ResizeConv`` |
 | cells, operations on edges | cell | ``Cell``, ``CellNet`` |
 | cells, operations on vertices | matrix_cell | ``MatrixCell``, ``MatrixCellNet`` |
+| fabrics | fabric | ``Fabric``, ``FabricNode``, ``FabricConv`` |
 | cells of two inputs | darts_cell | ``DartsCell``, ``DartsNet``, ``skip_connect`` |
 | composition | chain | ``Chain``, ``Stage``, ``ClassifierHead``, ``attach`` |
 """
@@ -46,9 +52,14 @@ from sartor.nets.conv import (
     separable_bn_relu,
 )
 from sartor.nets.darts_cell import DartsCell, DartsNet, skip_connect
+from sartor.nets.dense_connections import DenseBlock, DenseLayer, DenseTransition
+from sartor.nets.fabric import Fabric, FabricConv, FabricNode
+from sartor.nets.highway import Highway, highway_conv, highway_linear
+from sartor.nets.linear_attention import FourierMixing, linformer_attention, performer_attention
+from sartor.nets.local_attention import WindowAttention, sliding_window_attention
 from sartor.nets.matrix_cell import MatrixCell, MatrixCellNet
-from sartor.nets.normalisation import Standardise, batch_norm
-from sartor.nets.pooling import AvgPool, GlobalAvgPool, MaxPool, Zero
+from sartor.nets.normalisation import ChannelRMSNorm, Standardise, batch_norm, group_norm
+from sartor.nets.pooling import AdaptiveAvgPool, AvgPool, GlobalAvgPool, MaxPool, Zero
 from sartor.nets.residual import BasicBlock, Bottleneck, PoolShortcut
 from sartor.nets.transformer import (
     FeedForward,
@@ -57,42 +68,63 @@ from sartor.nets.transformer import (
     TransformerBlock,
     VisionTransformer,
 )
+from sartor.nets.upsampling import PixelShuffle, ResizeConv, TransposedConv
 
 __all__ = [
+    "AdaptiveAvgPool",
     "AvgPool",
     "BasicBlock",
     "Bottleneck",
     "Cell",
     "CellNet",
     "Chain",
+    "ChannelRMSNorm",
     "ClassifierHead",
     "ConvBnAct",
     "DartsCell",
     "DartsNet",
+    "DenseBlock",
+    "DenseLayer",
+    "DenseTransition",
     "DepthwiseSeparable",
     "DilConv",
+    "Fabric",
+    "FabricConv",
+    "FabricNode",
     "FactorizedReduce",
     "FeedForward",
+    "FourierMixing",
     "GlobalAvgPool",
+    "Highway",
     "MBConv",
     "MatrixCell",
     "MatrixCellNet",
     "MaxPool",
     "MultiHeadAttention",
     "PatchEmbedding",
+    "PixelShuffle",
     "PoolShortcut",
     "ReluConvBn",
+    "ResizeConv",
     "SepConv",
     "SqueezeExcite",
     "Stage",
     "Standardise",
     "TransformerBlock",
+    "TransposedConv",
     "VisionTransformer",
+    "WindowAttention",
     "Zero",
     "attach",
     "batch_norm",
     "conv_bn_relu",
     "depthwise_bn_relu",
+    "group_norm",
+    "highway_conv",
+    "highway_linear",
+    "linformer_attention",
+    "performer_attention",
     "separable_bn_relu",
     "skip_connect",
+    "sliding_window_attention",
 ]

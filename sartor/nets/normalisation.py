@@ -23,6 +23,47 @@ def batch_norm(channels: int, *, zero: bool = False) -> nn.BatchNorm2d:
     return norm
 
 
+def group_norm(channels: int, groups: int = 8) -> nn.GroupNorm:
+    """Returns group normalisation (Wu and He 2018, arXiv:1803.08494): statistics over groups of an image's channels.
+
+        y = (x - mean_g) / sqrt(var_g + eps) * weight + bias
+
+    Unlike batch normalisation it does the same in training and in use, and on a batch of one.
+
+    Args:
+        channels: Of the input, shape ``(n, channels, ...)``.
+        groups: At most; the largest number that divides ``channels`` is taken. 1 is layer normalisation over an image,
+            ``channels`` instance normalisation.
+    """
+    if groups < 1:
+        raise InputError(f"expected at least 1 group, got {groups}")
+    return nn.GroupNorm(next(num for num in range(min(groups, channels), 0, -1) if channels % num == 0), channels)
+
+
+class ChannelRMSNorm(nn.Module):
+    """Root mean square normalisation (Zhang and Sennrich 2019, arXiv:1910.07467) over the channels of each place.
+
+        y = x / sqrt(mean_c(x^2) + eps) * weight
+
+    No mean is subtracted. For tokens, whose features come last, torch's ``nn.RMSNorm`` is the same.
+
+    Args:
+        channels: Of the input, shape ``(n, channels, height, width)``.
+        eps: Added to the mean square.
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.out_channels = channels
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps ``(n, channels, height, width)`` to the same shape."""
+        scale = torch.rsqrt(x.square().mean(1, keepdim=True) + self.eps)
+        return x * scale * self.weight.view(1, -1, 1, 1)
+
+
 class Standardise(nn.Module):
     """Subtracts a mean and divides by a deviation for each channel: both are buffers, so they are exported.
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
+
+from sartor.errors import InputError
 
 
 class GlobalAvgPool(nn.Module):
@@ -42,6 +45,39 @@ class MaxPool(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.pool(x)
         return out
+
+
+class AdaptiveAvgPool(nn.Module):
+    """Average pooling to a fixed number of places, whatever the input's (He et al. 2014, arXiv:1406.4729).
+
+    Place ``i`` of ``k`` is the mean of the input's places ``floor(i n / k)`` up to ``ceil((i + 1) n / k)``, as in
+    torch's ``nn.AdaptiveAvgPool2d``; written as two products with a matrix of means, it exports for every size.
+
+    Args:
+        in_channels: Kept.
+        places: A side of the output.
+    """
+
+    def __init__(self, in_channels: int, places: int = 1) -> None:
+        super().__init__()
+        if places < 1:
+            raise InputError(f"expected at least 1 place a side, got {places}")
+        self.out_channels = in_channels
+        self.places = places
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps ``(n, in_channels, height, width)`` to ``(n, in_channels, places, places)``."""
+        rows, columns = (_means(int(size), self.places).to(x) for size in x.shape[2:])
+        return rows @ x @ columns.T
+
+
+def _means(size: int, places: int) -> Tensor:
+    """Returns the matrix ``(places, size)`` whose rows average the input's places of each output place."""
+    matrix = torch.zeros(places, size)
+    for place in range(places):
+        begin, end = place * size // places, -(-(place + 1) * size // places)
+        matrix[place, begin:end] = 1 / (end - begin)
+    return matrix
 
 
 class Zero(nn.Module):

@@ -2,13 +2,15 @@ from pathlib import Path
 
 import pytest
 
-from sartor.spaces import darts, hierarchical, mbconv, nasbench201, once_for_all, transformer
+from sartor.spaces import darts, fabric, hierarchical, mbconv, nasbench201, once_for_all, transformer
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
 
-@pytest.mark.parametrize("name", ["mbconv", "nasbench201", "darts", "transformer", "hierarchical", "once-for-all"])
+@pytest.mark.parametrize(
+    "name", ["mbconv", "nasbench201", "darts", "transformer", "hierarchical", "once-for-all", "fabric"]
+)
 def test_networks_export_and_agree_with_torch(name: str, tmp_path: Path) -> None:
     from sartor.export.onnx import export_onnx
 
@@ -19,6 +21,7 @@ def test_networks_export_and_agree_with_torch(name: str, tmp_path: Path) -> None
         "transformer": lambda: (transformer.transformer(1, 3, 9), transformer),
         "hierarchical": lambda: (hierarchical.hierarchical(1, 3, 4), hierarchical),
         "once-for-all": lambda: (once_for_all.once_for_all(1, 3, 9), once_for_all),
+        "fabric": lambda: (fabric.fabric(1, 3, 9), fabric),
     }[name]
     space, module = make()
     with torch.random.fork_rng(devices=[]):

@@ -28,7 +28,7 @@ def table(*columns: str) -> dict[str, np.ndarray]:
 
 def test_spaces_are_listed_without_torch() -> None:
     check_listing("spaces")
-    named = {"mbconv", "nasbench201", "resnet-like", "darts", "transformer", "hierarchical", "once-for-all"}
+    named = {"mbconv", "nasbench201", "resnet-like", "darts", "transformer", "hierarchical", "once-for-all", "fabric"}
     assert set(specs("spaces")) >= named
     assert find("spaces", "mbconv").load() is mbconv.mbconv
 

@@ -33,7 +33,8 @@ classes out instead, and counts them).
 
 **Space.** ``space`` names a ready-made one (``sartor.spaces``), fitted to the images: ``mbconv`` unless another is
 given. Cells (``nasbench201``, ``darts``, ``hierarchical``) see full resolution and so are few and narrow here; a
-``transformer`` needs more images or epochs than convolutions do; ``once-for-all`` chooses the resolution too.
+``transformer`` needs more images or epochs than convolutions do; ``once-for-all`` chooses the resolution too;
+a ``fabric`` holds chains of all resolutions at once.
 
 **Metrics** on a part: ``accuracy`` (primary, more is better, 0..1), ``balanced_accuracy`` (mean recall of classes, more
 is better), ``cross_entropy`` (nats, less is better), ``calibration_error`` (expected, 15 bins, Guo et al. 2017,

@@ -11,7 +11,7 @@ from sartor.task import Task
 Fit = Literal["pad", "crop", "stretch"]
 Augment = Literal["auto", "none", "shift", "shift-flip"]
 SpaceName = Literal[
-    "mbconv", "nasbench201", "resnet-like", "darts", "transformer", "hierarchical", "once-for-all"
+    "mbconv", "nasbench201", "resnet-like", "darts", "transformer", "hierarchical", "once-for-all", "fabric"
 ]
 
 

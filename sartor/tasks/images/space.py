@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from sartor.space import Architecture, Space
-from sartor.spaces import darts, hierarchical, mbconv, nasbench201, once_for_all, resnet_like, transformer
+from sartor.spaces import darts, fabric, hierarchical, mbconv, nasbench201, once_for_all, resnet_like, transformer
 from sartor.tasks.images.options import SpaceName
 from sartor.tasks.images.preprocess import Form
 
@@ -25,6 +25,7 @@ _HAND_DESIGNED: Mapping[SpaceName, Callable[[Space], Architecture]] = {
     "transformer": transformer.hand_designed,
     "hierarchical": hierarchical.hand_designed,
     "once-for-all": once_for_all.hand_designed,
+    "fabric": fabric.hand_designed,
 }
 
 
@@ -54,6 +55,8 @@ def make_space(name: SpaceName, form: Form, num_classes: int) -> Space:
             )
         case "once-for-all":
             return once_for_all.once_for_all(channels, num_classes, size)
+        case "fabric":
+            return fabric.fabric(channels, num_classes, size)
 
 
 def hand_designed(name: SpaceName, space: Space) -> Architecture:
