@@ -90,8 +90,8 @@ class RandomFeatures(nn.Module):
 def _rotation(dim: int) -> Tensor:
     """Returns a uniformly drawn orthogonal matrix; signs as they come of the decomposition would not be uniform."""
     q, r = torch.linalg.qr(torch.randn(dim, dim))
-    signs: Tensor = r.diagonal().sign()
-    return q * signs
+    rotation: Tensor = q * r.diagonal().sign()
+    return rotation
 
 
 class MixedTokens(nn.Module):
