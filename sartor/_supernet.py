@@ -182,7 +182,7 @@ def train_supernet(
     )
     folder = Path(out)
     with one_thread():
-        _check_method(task, space, method, options, seed)
+        _check_method(task, space, method, options, seed, ranks)
         with Record(folder) as record:
             run = _begin(record, name, config, seed, resume)
             for text in splits.notes:
@@ -205,10 +205,11 @@ def train_supernet(
             return _opened(record, record.run(run.id))
 
 
-def _check_method(task: Task, space: Space, method: str, options: Mapping[str, Any], seed: int) -> None:
+def _check_method(task: Task, space: Space, method: str, options: Mapping[str, Any], seed: int, ranks: int) -> None:
     """Raises what the method refuses, before anything is written."""
-    from sartor.estimators.supernet import make_method
+    from sartor.estimators.supernet import check_ranks, make_method
 
+    check_ranks(method, ranks)
     try:
         make_method(task, space, method, seed, options)
     except TypeError as error:

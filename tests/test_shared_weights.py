@@ -168,6 +168,8 @@ def test_bad_input_is_one_clear_error_and_writes_nothing(trained: Path, tmp_path
         ("supernet", "images", "--set", "pats=2"): "pats",
         ("supernet", "images", "--epochs", "0"): "above 0",
         ("supernet", "images", "--ranks", "0"): "at least 1 process",
+        ("supernet", "images", "--method", "darts-es", "--ranks", "2"): "trained by one process, got 2",
+        ("supernet", "images", "--method", "proxylessnas", "--ranks", "2"): "trained by one process, got 2",
         ("supernet", "images", "--resume"): "nothing to resume",
         ("trust", "nowhere"): "no record",
         ("subnet", str(trained), "--limit", "params=9"): "closest",

@@ -17,7 +17,7 @@ from sartor.data import Splits
 from sartor.errors import InputError
 from sartor.estimators.inherited import Inherited
 from sartor.estimators.training import NUM_REPORTS, evaluate, steps_for
-from sartor.registry import find
+from sartor.registry import find, specs
 from sartor.supernets import Differentiable, Method, Sampled
 from sartor.training import TrainingState, fit
 from sartor.training.average import put
@@ -48,6 +48,19 @@ def make_method(task: Task, space: Space, name: str, seed: int, options: Mapping
     return method
 
 
+def check_ranks(method: str, ranks: int) -> None:
+    """Refuses several processes where a method keeps what they would all have to see.
+
+    Raises:
+        InputError: such a method, or an unknown one.
+    """
+    if ranks > 1 and find("supernets", method).one_process:
+        several = ", ".join(spec.name for spec in specs("supernets").values() if not spec.one_process)
+        raise InputError(
+            f"{method} is trained by one process, got {ranks}: leave --ranks out, or take one of {several}"
+        )
+
+
 class SupernetTraining:
     """Trains shared weights to a fidelity; the candidate's architecture only says where a search would begin.
 
@@ -68,7 +81,7 @@ class SupernetTraining:
         ranks: Processes that share the micro-batches of each step; a step then has so many times more.
 
     Raises:
-        InputError: no fidelity, no process.
+        InputError: no fidelity, no process, or several for a method of one.
     """
 
     def __init__(
@@ -86,6 +99,7 @@ class SupernetTraining:
     ) -> None:
         if not fidelities or ranks < 1:
             raise InputError(f"expected a fidelity and at least 1 process, got {list(fidelities)} and {ranks}")
+        check_ranks(method, ranks)
         self.task, self.space, self.splits = task, space, splits
         self.fidelities = tuple(fidelities)
         self.method, self.method_options = method, dict(method_options or {})
