@@ -82,6 +82,8 @@ def test_its_networks_are_scored_by_it_and_taken_out_of_it(trained: Path) -> Non
 
 
 def test_trust_trains_some_alone_and_says_how_the_orders_agree(trained: Path) -> None:
+    with pytest.raises(InputError, match="nothing to resume"):
+        trust(trained, k=3, resume=True)
     found = trust(trained, k=3, epochs=0.5, workers=0)
     assert len(found.alone) == len(found.inherited) == 3 and -1 <= found.tau <= 1
     assert found.interval[0] <= found.tau <= found.interval[1]
@@ -94,6 +96,8 @@ def test_trust_trains_some_alone_and_says_how_the_orders_agree(trained: Path) ->
     assert again.run == found.run and again.alone == found.alone
     with pytest.raises(InputError, match="at least 3"):
         trust(trained, k=2)
+    with pytest.raises(RecordError, match="another configuration"):
+        trust(trained, k=4, epochs=0.5, workers=0, resume=True)
 
 
 def test_the_interval_of_a_rank_correlation_covers_the_truth() -> None:
@@ -172,6 +176,9 @@ def test_bad_input_is_one_clear_error_and_writes_nothing(trained: Path, tmp_path
         ("supernet", "images", "--method", "proxylessnas", "--ranks", "2"): "trained by one process, got 2",
         ("supernet", "images", "--resume"): "nothing to resume",
         ("trust", "nowhere"): "no record",
+        ("trust", str(trained), "--epochs", "0"): "epochs above 0",
+        ("trust", str(trained), "--workers", "-1"): "at least 0",
+        ("trust", f"{trained}:nothing"): "known: images-1",
         ("subnet", str(trained), "--limit", "params=9"): "closest",
         ("subnet", str(trained), "--limit", "parms=9k"): "did you mean",
         ("search", "images", "--trials", "2", "--shared-weights", str(trained)): "another space",
