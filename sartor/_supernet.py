@@ -182,10 +182,12 @@ def train_supernet(
     )
     folder = Path(out)
     with one_thread():
-        _check_method(task, space, method, options, seed, ranks)
+        notes = (*splits.notes, *_check_method(task, space, method, options, seed, ranks))
         with Record(folder) as record:
             run = _begin(record, name, config, seed, resume)
-            for text in splits.notes:
+            for text in notes:
+                if not resume:
+                    record.log(run.id, "note", text)
                 say(Note(text))
             say(PhaseStarted(run.id, f"training shared weights by {method}, {fidelity}"))
             engine = Engine(record, problem, workers=workers, slots=1)
@@ -217,15 +219,21 @@ def _fidelity(epochs: float | None, default: float) -> Fidelity:
     return Fidelity(round(length, 4))
 
 
-def _check_method(task: Task, space: Space, method: str, options: Mapping[str, Any], seed: int, ranks: int) -> None:
-    """Raises what the method refuses, before anything is written."""
+def _check_method(
+    task: Task, space: Space, method: str, options: Mapping[str, Any], seed: int, ranks: int
+) -> list[str]:
+    """Raises what the method refuses, before anything is written; returns what a person should know."""
     from sartor.estimators.supernet import check_ranks, make_method
 
     check_ranks(method, ranks)
     try:
-        make_method(task, space, method, seed, options)
+        _, decided = make_method(task, space, method, seed, options)
     except TypeError as error:
         raise InputError(f"method {method}: {error}") from error
+    if not decided:
+        return []
+    values = ", ".join(f"{key}={value}" for key, value in decided.items())
+    return [f"not searched, as {method} cannot mix networks of different shapes: {values}, as the baseline has them"]
 
 
 def _begin(record: Record, name: str, config: Mapping[str, Any], seed: int, resume: bool) -> RunInfo:
@@ -282,7 +290,7 @@ def _opened(record: Record, run: RunInfo) -> TrainedSupernet:
     space = task.space()
     if space.fingerprint != run.config["space"]:
         raise RecordError(f"the space of {run.id} is another now: its weights are of no use for it")
-    method = make_method(task, space, run.config["supernet"], 0, run.config["supernet_options"])
+    method, _ = make_method(task, space, run.config["supernet"], 0, run.config["supernet_options"])
     kept = torch.load(path, weights_only=True)
     method.module.load_state_dict(kept["module"])
     method.module.eval()
@@ -338,6 +346,8 @@ def subnets(
     sets = [[Limit.parse(part.strip()) for part in each.split(",")] for each in limits]
     if not sets:
         raise InputError("expected limits, such as latency=1ms: one network is found for each")
+    if evaluations < 1:
+        raise InputError(f"expected at least 1 evaluation, got {evaluations}")
     supernet = open_supernet(place)
     task, space = supernet.task, supernet.space
     splits = task.data().check()

@@ -170,6 +170,8 @@ def test_bad_input_is_one_clear_error_and_writes_nothing(trained: Path, tmp_path
         ("supernet", "images", "--method", "oneshot"): "did you mean 'one-shot'",
         ("supernet", "images", "--set", "paths"): "NAME=VALUE",
         ("supernet", "images", "--set", "pats=2"): "pats",
+        ("supernet", "images", "--method", "few-shot", "--set", "split=stage1.with"): "did you mean 'stage1.width'",
+        ("subnet", str(trained), "--limit", "params=9k", "--evaluations", "0"): "at least 1 evaluation",
         ("supernet", "images", "--epochs", "0"): "above 0",
         ("supernet", "images", "--ranks", "0"): "at least 1 process",
         ("supernet", "images", "--method", "darts-es", "--ranks", "2"): "trained by one process, got 2",
@@ -201,3 +203,16 @@ def test_weights_that_were_changed_are_refused(trained: Path, tmp_path: Path) ->
     finally:
         supernet.file.write_bytes(data)
     assert json.loads(open_supernet(trained).task.baseline().to_json())
+
+
+def test_widths_that_cannot_be_mixed_are_the_baselines_and_it_is_said(tmp_path: Path) -> None:
+    done = run("supernet", "images", "--size", "8", "--method", "fbnet", "--epochs", "0.02", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "not searched" in done.stderr and "collapse" not in done.stderr and "skip_share" not in done.stdout
+    supernet = open_supernet(tmp_path / "sartor-out")
+    baseline = supernet.task.baseline()
+    assert supernet.derived is not None and supernet.derived in supernet.task.space()
+    decided = {key: value for key, value in supernet.derived.items() if key.endswith("width")}
+    assert len(decided) == 4 and all(baseline[key] == value for key, value in decided.items())
+    with sartor.Record(tmp_path / "sartor-out", read_only=True) as record:
+        assert any("stage1.width" in detail for _, kind, detail in record.log("images-1") if kind == "note")
