@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,15 @@ import pytest
 import torch
 
 import sartor
+from sartor._search import _Deadline, _Weights
 from sartor._supernet import compared, open_supernet, trust
 from sartor.contracts import Candidate, NullContext
 from sartor.errors import InputError, RecordError
 from sartor.estimators.supernet import SupernetTraining
 from sartor.estimators.training import evaluate
 from sartor.space import Architecture
-from sartor.trials import Fidelity
+from sartor.supernets import INHERITED
+from sartor.trials import Fidelity, Proposal, Trial
 
 TRAIN = ["supernet", "images", "--space", "nasbench201", "--epochs", "3", "--seed", "3"]
 
@@ -129,6 +132,13 @@ def test_a_search_scores_by_them_and_retrains_what_it_found(trained: Path, tmp_p
     assert "Known fault" in report and "Imbalance between options" in report
 
 
+def test_scores_by_shared_weights_leave_the_finalists_their_share_of_a_time_budget() -> None:
+    job: Any = SimpleNamespace(weights=_Weights("out:images-1", "", None))
+    deadline = _Deadline(job, Fidelity(1.0), 100.0, ends=100.0)
+    scored = Trial(0, Proposal(Architecture({"x": 1}), INHERITED), 0, "complete", usage={"cpu_s": 0.1})
+    assert deadline([scored]) == pytest.approx(65.0)
+
+
 def test_networks_for_several_limits_are_taken_out_without_training(trained: Path, tmp_path: Path) -> None:
     done = run("subnet", str(trained), "-l", "params=30k", "-l", "params=45k,macs=4M", "-l", "params=9",
                "--evaluations", "8", "--seed", "3", cwd=tmp_path)  # fmt: skip
@@ -156,10 +166,11 @@ def test_a_differentiable_method_derives_what_is_retrained(tmp_path: Path) -> No
     assert supernet.derived is not None and supernet.derived in supernet.space
     with pytest.raises(InputError, match="derives one architecture"):
         supernet.scorer()
-    again = run(
-        "search", "images", "--space", "nasbench201", "--shared-weights", str(out), "--trials", "1", "--epochs", "0.3",
-        "--objective", "params", "--workers", "0", cwd=tmp_path,
-    )  # fmt: skip
+    tokens = ("search", "images", "--space", "nasbench201", "--shared-weights", str(out), "--trials", "1",
+              "--epochs", "0.3", "--objective", "params", "--workers", "0")  # fmt: skip
+    refused = run(*tokens, "--strategy", "random", cwd=tmp_path)
+    assert refused.returncode == 2 and "nothing is left to choose" in refused.stderr.replace("\n", " ")
+    again = run(*tokens, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     with sartor.Record(out, read_only=True) as record:
         assert {t.architecture for t in record.trials("images-2-final")} == {supernet.derived}

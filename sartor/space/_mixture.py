@@ -467,8 +467,8 @@ class _Relaxer(Builder):
             return make
         kinds = ", ".join(f"{label}: {_kind(each)}" for label, each in zip(labels, built, strict=True))
         raise SpaceError(
-            f"the alternatives of {' and '.join(own)} cannot be mixed, all must be modules or what waits for arguments: "
-            f"{kinds}"
+            f"the alternatives of {' and '.join(own)} cannot be mixed, all must be modules or what waits for "
+            f"arguments: {kinds}"
         )
 
     def _scaled(self, slot: int, position: int, item: Any) -> Any:

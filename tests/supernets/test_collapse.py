@@ -10,8 +10,8 @@ import torch
 from sartor.errors import InputError
 from sartor.space import OneOf, Space
 from sartor.supernets._sharpness import eigenvalue
-from sartor.supernets.collapse import cells as cells_of
 from sartor.supernets.collapse import can_skip, dominant_eigenvalue, judge, skip_share, stopping_point
+from sartor.supernets.collapse import cells as cells_of
 from sartor.supernets.darts import Darts
 from sartor.supernets.darts_es import DartsEs
 from sartor.supernets.darts_plus import DartsPlus
