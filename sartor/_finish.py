@@ -110,6 +110,11 @@ def export_trial(record: Record, run_id: str, which: str, file: Path | None) -> 
     from sartor.export.onnx import export_onnx
 
     search = record.run(run_id)
+    if search.kind != "search":
+        raise InputError(
+            f"{search.id} is no search (its kind is {search.kind}): networks that a search retrained are exported; "
+            "sartor subnet takes networks out of shared weights"
+        )
     finals = [child for child in record.children(search.id) if child.kind == "final"]
     trials = [t for t in record.trials(finals[-1].id) if t.state == "complete"] if finals else []
     if not trials:

@@ -159,13 +159,18 @@ def search(
     folder = Path(out)
     strategy_name, why = strategy or AUTO, ""
     weights = None if shared_weights is None else _weights(shared_weights, space)
+    if strategy_name == AUTO and strategy_options:
+        raise InputError("options of a strategy need the strategy's name, not auto")
     if weights is not None:
         halving = False
+        if weights.derived is not None and (strategy_name != AUTO or transfer or promising):
+            raise InputError(
+                f"--shared-weights {shared_weights}: one architecture was derived, so that nothing is left to choose: "
+                "leave out strategy, transfer and promising"
+            )
         if strategy_name == AUTO:
             strategy_name, why = EVOLUTION, "scores by shared weights are cheap"
     if strategy_name == AUTO:
-        if strategy_options:
-            raise InputError("options of a strategy need the strategy's name, not auto")
         strategy_name, why = (_reopened_strategy(folder, name), "") if resume else choose(space, trials)
     own_options = dict(strategy_options or {})
     if transfer:
@@ -194,7 +199,7 @@ def search(
         strategy_version=strategy_spec.version,
         promising=promising,
         weights=weights,
-        notes=(f"strategy {strategy_name}: {why}",) if why else (),
+        notes=(f"strategy {strategy_name}: {why}",) if why and not (weights and weights.derived) else (),
         say=say,
     )
     with one_thread():
@@ -377,7 +382,10 @@ def _search(
     if budget_s is not None:
         ends = started + budget_s - run.elapsed_s
         deadline = _Deadline(job, fidelities[-1], budget_s, ends)
-    job.say(PhaseStarted(run.id, f"searching {_count(job.space)} architectures by {job.strategy}"))
+    what = f"searching {_count(job.space)} architectures by {job.strategy}"
+    if job.weights is not None and job.weights.derived is not None:
+        what = "training the architecture that was derived"
+    job.say(PhaseStarted(run.id, what))
     problem = job.problem(fidelities, final=False)
     engine = Engine(record, problem, workers=job.workers, slots=job.slots)
     found = engine.run(
@@ -629,7 +637,9 @@ class _Deadline:
 
     def __call__(self, trials: Sequence[Trial]) -> float:
         num = sum(trial.state == "complete" for trial in trials)
-        if num != self._num_seen:
+        # Scores by shared weights say nothing of what a training takes: the share of the beginning stays.
+        is_known = self._job.weights is None or self._job.weights.derived is not None
+        if num != self._num_seen and is_known:
             most, least = self._reserves
             self._num_seen, self.latest = num, self._ends - min(max(self._retraining_s(trials), least), most)
         return self.latest

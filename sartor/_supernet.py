@@ -21,7 +21,7 @@ from sartor.engine import Engine, Problem, Progress, open_task
 from sartor.errors import BudgetError, ExportError, InputError, MissingExtraError, RecordError
 from sartor.goals import Goals, Limit
 from sartor.registry import find
-from sartor.runs import FILE_NAME, Record, RunInfo
+from sartor.runs import Record, RunInfo, find_run
 from sartor.space import Architecture, Space
 from sartor.strategies.listed import Listed
 from sartor.task import Task
@@ -41,6 +41,9 @@ SUBNETS_KIND = "subnets"
 """Of a run that took networks out of shared weights."""
 DEVICES = ("counts", "cpu")
 """Cost models by which limits are held, the exact one first."""
+_REMEDY = "sartor supernet trains some"
+MIN_TRUSTED = 3
+"""Architectures whose order says anything."""
 NUM_RESAMPLES = 2_000
 """Of the networks, for the interval of a rank correlation."""
 
@@ -144,12 +147,9 @@ def train_supernet(
     spec = find("supernets", method)
     name = task_name or type(task).__name__.lower()
     splits, space = task.data().check(), task.space()
-    length = epochs if epochs is not None else 4 * getattr(task, "epochs", task.default_epochs)
-    if not (math.isfinite(length) and length > 0):
-        raise InputError(f"expected a number of epochs above 0, got {length}")
+    fidelity = _fidelity(epochs, 4 * _epochs_of(task))
     if ranks < 1:
         raise InputError(f"expected at least 1 process, got {ranks}")
-    fidelity = Fidelity(round(length, 4))
     options = dict(method_options or {})
     primary = task.metrics[task.primary]
     config = {
@@ -182,10 +182,12 @@ def train_supernet(
     )
     folder = Path(out)
     with one_thread():
-        _check_method(task, space, method, options, seed)
+        notes = (*splits.notes, *_check_method(task, space, method, options, seed, ranks))
         with Record(folder) as record:
             run = _begin(record, name, config, seed, resume)
-            for text in splits.notes:
+            for text in notes:
+                if not resume:
+                    record.log(run.id, "note", text)
                 say(Note(text))
             say(PhaseStarted(run.id, f"training shared weights by {method}, {fidelity}"))
             engine = Engine(record, problem, workers=workers, slots=1)
@@ -205,14 +207,33 @@ def train_supernet(
             return _opened(record, record.run(run.id))
 
 
-def _check_method(task: Task, space: Space, method: str, options: Mapping[str, Any], seed: int) -> None:
-    """Raises what the method refuses, before anything is written."""
-    from sartor.estimators.supernet import make_method
+def _epochs_of(task: Task) -> float:
+    """Returns how long a full training of one network is."""
+    return float(getattr(task, "epochs", task.default_epochs))
 
+
+def _fidelity(epochs: float | None, default: float) -> Fidelity:
+    length = default if epochs is None else epochs
+    if not (math.isfinite(length) and round(length, 4) > 0):
+        raise InputError(f"expected a number of epochs above 0, got {length}")
+    return Fidelity(round(length, 4))
+
+
+def _check_method(
+    task: Task, space: Space, method: str, options: Mapping[str, Any], seed: int, ranks: int
+) -> list[str]:
+    """Raises what the method refuses, before anything is written; returns what a person should know."""
+    from sartor.estimators.supernet import check_ranks, make_method
+
+    check_ranks(method, ranks)
     try:
-        make_method(task, space, method, seed, options)
+        _, decided = make_method(task, space, method, seed, options)
     except TypeError as error:
         raise InputError(f"method {method}: {error}") from error
+    if not decided:
+        return []
+    values = ", ".join(f"{key}={value}" for key, value in decided.items())
+    return [f"not searched, as {method} cannot mix networks of different shapes: {values}, as the baseline has them"]
 
 
 def _begin(record: Record, name: str, config: Mapping[str, Any], seed: int, resume: bool) -> RunInfo:
@@ -241,28 +262,6 @@ class _Steps:
         self._say(SearchProgress(self._run, self._finished, self._total, 0, 0, elapsed, None, {}, running))
 
 
-def find_run(place: str | Path, kinds: Sequence[str] = (KIND,)) -> tuple[Path, str]:
-    """Returns folder and run of ``FOLDER`` (whose latest run of these kinds is meant) or ``FOLDER:RUN``.
-
-    Raises:
-        InputError: no record, or no such run in it.
-    """
-    text = str(place)
-    folder, run_id = text, ""
-    if not (Path(folder) / FILE_NAME).exists():
-        folder, _, run_id = text.rpartition(":")
-    if not folder or not (Path(folder) / FILE_NAME).exists():
-        raise InputError(f"expected a folder of results, or FOLDER:RUN, got {text!r}: there is no record")
-    with Record(folder, read_only=True) as record:
-        known = [run for run in record.runs() if run.kind in kinds]
-        if not known:
-            raise InputError(f"{folder} has no shared weights: train some by sartor supernet")
-        run = record.run(run_id) if run_id else known[-1]
-        if run.kind not in kinds:
-            raise InputError(f"{run.id} is a {run.kind}; shared weights are in {', '.join(r.id for r in known)}")
-        return Path(folder), run.id
-
-
 def open_supernet(place: str | Path) -> TrainedSupernet:
     """Returns the shared weights of ``FOLDER`` (the latest there) or ``FOLDER:RUN``.
 
@@ -270,9 +269,9 @@ def open_supernet(place: str | Path) -> TrainedSupernet:
         InputError: no such weights.
         RecordError: they are not trained to the end, or were changed since.
     """
-    folder, run_id = find_run(place)
+    folder, run = find_run(place, "run of shared weights", lambda run: run.kind == KIND, _REMEDY)
     with Record(folder, read_only=True) as record:
-        return _opened(record, record.run(run_id))
+        return _opened(record, run)
 
 
 def _opened(record: Record, run: RunInfo) -> TrainedSupernet:
@@ -291,7 +290,7 @@ def _opened(record: Record, run: RunInfo) -> TrainedSupernet:
     space = task.space()
     if space.fingerprint != run.config["space"]:
         raise RecordError(f"the space of {run.id} is another now: its weights are of no use for it")
-    method = make_method(task, space, run.config["supernet"], 0, run.config["supernet_options"])
+    method, _ = make_method(task, space, run.config["supernet"], 0, run.config["supernet_options"])
     kept = torch.load(path, weights_only=True)
     method.module.load_state_dict(kept["module"])
     method.module.eval()
@@ -347,6 +346,8 @@ def subnets(
     sets = [[Limit.parse(part.strip()) for part in each.split(",")] for each in limits]
     if not sets:
         raise InputError("expected limits, such as latency=1ms: one network is found for each")
+    if evaluations < 1:
+        raise InputError(f"expected at least 1 evaluation, got {evaluations}")
     supernet = open_supernet(place)
     task, space = supernet.task, supernet.space
     splits = task.data().check()
@@ -493,21 +494,28 @@ def trust(
         on_event: Called with the events of ``sartor._progress``.
 
     Raises:
-        InputError: no such weights, or fewer than 3 architectures.
+        InputError: no such weights, fewer than 3 architectures, or nothing to resume.
+        RecordError: the configuration changed on resume, or fewer than 3 trainings ended well.
     """
     from sartor._search import _workers
 
     say: OnEvent = on_event or (lambda event: None)
-    if k < 3:
-        raise InputError(f"a rank correlation needs at least 3 architectures, got {k}")
-    folder, run_id = find_run(place, (KIND, "search"))
-    with Record(folder, read_only=True) as record:
-        run = record.run(run_id)
-    supernet = open_supernet(run.config["shared_weights"] if run.kind == "search" else f"{folder}:{run_id}")
+    if k < MIN_TRUSTED:
+        raise InputError(f"a rank correlation needs at least {MIN_TRUSTED} architectures, got {k}")
+    if workers is not None and workers < 0:
+        raise InputError(f"expected a number of workers of at least 0, got {workers}")
+    folder, run = find_run(
+        place,
+        "run of shared weights or search by them",
+        lambda run: run.kind == KIND or (run.kind == "search" and "shared_weights" in run.config),
+        _REMEDY,
+    )
+    supernet = open_supernet(run.config["shared_weights"] if run.kind == "search" else f"{folder}:{run.id}")
     task, space, scorer = supernet.task, supernet.space, supernet.scorer()
-    length = epochs if epochs is not None else getattr(task, "epochs", task.default_epochs)
-    fidelity = Fidelity(round(length, 4))
+    fidelity = _fidelity(epochs, _epochs_of(task))
     drawn = list(dict.fromkeys(space.sample(np.random.default_rng([seed, 1]), 8 * k)))[:k]
+    if len(drawn) < MIN_TRUSTED:
+        raise InputError(f"a rank correlation needs at least {MIN_TRUSTED} architectures, the space has {len(drawn)}")
     config = {
         **supernet.run.config,
         "fidelities": [[fidelity.amount, fidelity.unit]],
@@ -518,13 +526,9 @@ def trust(
         task=task.reference(), estimator_options={"device": supernet.run.config["train_on"]}, fidelities=(fidelity,)
     )
     with one_thread(), Record(supernet.folder) as record:
-        earlier = [child for child in record.children(supernet.run.id) if child.kind == TRUST_KIND] if resume else []
-        if earlier:
-            own = record.resume_run(earlier[-1].id, config)
-        else:
-            own = record.create_run(
-                TRUST_KIND, config["task_name"], config, seed=seed, environment=environment(), parent=supernet.run.id
-            )
+        own = _begin_trust(record, supernet.run, config, seed, resume)
+        if len(drawn) < k:
+            say(Note(f"{len(drawn)} different architectures were drawn, not {k}: the space has few"))
         say(PhaseStarted(own.id, f"training {len(drawn)} architectures alone, {fidelity} each"))
         engine = Engine(record, problem, workers=_workers(workers), slots=4)
         proposals = [Proposal(architecture, fidelity) for architecture in drawn]
@@ -533,6 +537,10 @@ def trust(
         )
         primary = Goals.of_config(config).primary.name
         complete = [trial for trial in found if trial.state == "complete"]
+        if len(complete) < MIN_TRUSTED:
+            record.set_state(own.id, "failed")
+            failures = "; ".join(str(trial.failure) for trial in found if trial.state == "failed")
+            raise RecordError(f"{own.id}: {len(complete)} of {len(drawn)} trainings ended well, too few: {failures}")
         inherited = []
         for trial in complete:
             score = scorer.score(trial.architecture)[primary]
@@ -544,6 +552,19 @@ def trust(
                                    "words": result.words})  # fmt: skip
         record.set_state(own.id, "complete")
     return result
+
+
+def _begin_trust(
+    record: Record, supernet: RunInfo, config: Mapping[str, Any], seed: int, resume: bool
+) -> RunInfo:
+    if not resume:
+        return record.create_run(
+            TRUST_KIND, config["task_name"], config, seed=seed, environment=environment(), parent=supernet.id
+        )
+    earlier = [child for child in record.children(supernet.id) if child.kind == TRUST_KIND]
+    if not earlier:
+        raise InputError(f"nothing to resume: no comparison of {supernet.id} was begun; leave --resume out")
+    return record.resume_run(earlier[-1].id, config)
 
 
 def compared(

@@ -26,6 +26,18 @@ class SpaceError(InputError):
     """A search space, or an architecture of it, is not well formed."""
 
 
+class ShapesDifferError(SpaceError):
+    """Alternatives cannot be summed, as their shapes differ.
+
+    Attributes:
+        keys: Of the choices between them.
+    """
+
+    def __init__(self, message: str, keys: Iterable[str]) -> None:
+        super().__init__(message)
+        self.keys = tuple(keys)
+
+
 class BudgetError(InputError):
     """The time or the number of trials allows no result, or no architecture meets the limits."""
 

@@ -44,6 +44,7 @@ class Spec:
         needs: What must be there for it, in a sentence.
         when: When to use it, in a sentence.
         promotes: Whether a strategy goes from fidelity to fidelity itself, so that nothing else should around it.
+        one_process: Whether a way of sharing weights keeps what the other processes of a training would have to see.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Spec:
     needs: str = ""
     when: str = ""
     promotes: bool = False
+    one_process: bool = False
 
     def load(self) -> Any:
         """Imports and returns the target.

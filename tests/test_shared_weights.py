@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,15 @@ import pytest
 import torch
 
 import sartor
+from sartor._search import _Deadline, _Weights
 from sartor._supernet import compared, open_supernet, trust
 from sartor.contracts import Candidate, NullContext
 from sartor.errors import InputError, RecordError
 from sartor.estimators.supernet import SupernetTraining
 from sartor.estimators.training import evaluate
 from sartor.space import Architecture
-from sartor.trials import Fidelity
+from sartor.supernets import INHERITED
+from sartor.trials import Fidelity, Proposal, Trial
 
 TRAIN = ["supernet", "images", "--space", "nasbench201", "--epochs", "3", "--seed", "3"]
 
@@ -82,6 +85,8 @@ def test_its_networks_are_scored_by_it_and_taken_out_of_it(trained: Path) -> Non
 
 
 def test_trust_trains_some_alone_and_says_how_the_orders_agree(trained: Path) -> None:
+    with pytest.raises(InputError, match="nothing to resume"):
+        trust(trained, k=3, resume=True)
     found = trust(trained, k=3, epochs=0.5, workers=0)
     assert len(found.alone) == len(found.inherited) == 3 and -1 <= found.tau <= 1
     assert found.interval[0] <= found.tau <= found.interval[1]
@@ -94,6 +99,8 @@ def test_trust_trains_some_alone_and_says_how_the_orders_agree(trained: Path) ->
     assert again.run == found.run and again.alone == found.alone
     with pytest.raises(InputError, match="at least 3"):
         trust(trained, k=2)
+    with pytest.raises(RecordError, match="another configuration"):
+        trust(trained, k=4, epochs=0.5, workers=0, resume=True)
 
 
 def test_the_interval_of_a_rank_correlation_covers_the_truth() -> None:
@@ -125,6 +132,13 @@ def test_a_search_scores_by_them_and_retrains_what_it_found(trained: Path, tmp_p
     assert "Known fault" in report and "Imbalance between options" in report
 
 
+def test_scores_by_shared_weights_leave_the_finalists_their_share_of_a_time_budget() -> None:
+    job: Any = SimpleNamespace(weights=_Weights("out:images-1", "", None))
+    deadline = _Deadline(job, Fidelity(1.0), 100.0, ends=100.0)
+    scored = Trial(0, Proposal(Architecture({"x": 1}), INHERITED), 0, "complete", usage={"cpu_s": 0.1})
+    assert deadline([scored]) == pytest.approx(65.0)
+
+
 def test_networks_for_several_limits_are_taken_out_without_training(trained: Path, tmp_path: Path) -> None:
     done = run("subnet", str(trained), "-l", "params=30k", "-l", "params=45k,macs=4M", "-l", "params=9",
                "--evaluations", "8", "--seed", "3", cwd=tmp_path)  # fmt: skip
@@ -152,10 +166,11 @@ def test_a_differentiable_method_derives_what_is_retrained(tmp_path: Path) -> No
     assert supernet.derived is not None and supernet.derived in supernet.space
     with pytest.raises(InputError, match="derives one architecture"):
         supernet.scorer()
-    again = run(
-        "search", "images", "--space", "nasbench201", "--shared-weights", str(out), "--trials", "1", "--epochs", "0.3",
-        "--objective", "params", "--workers", "0", cwd=tmp_path,
-    )  # fmt: skip
+    tokens = ("search", "images", "--space", "nasbench201", "--shared-weights", str(out), "--trials", "1",
+              "--epochs", "0.3", "--objective", "params", "--workers", "0")  # fmt: skip
+    refused = run(*tokens, "--strategy", "random", cwd=tmp_path)
+    assert refused.returncode == 2 and "nothing is left to choose" in refused.stderr.replace("\n", " ")
+    again = run(*tokens, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     with sartor.Record(out, read_only=True) as record:
         assert {t.architecture for t in record.trials("images-2-final")} == {supernet.derived}
@@ -166,10 +181,17 @@ def test_bad_input_is_one_clear_error_and_writes_nothing(trained: Path, tmp_path
         ("supernet", "images", "--method", "oneshot"): "did you mean 'one-shot'",
         ("supernet", "images", "--set", "paths"): "NAME=VALUE",
         ("supernet", "images", "--set", "pats=2"): "pats",
+        ("supernet", "images", "--method", "few-shot", "--set", "split=stage1.with"): "did you mean 'stage1.width'",
+        ("subnet", str(trained), "--limit", "params=9k", "--evaluations", "0"): "at least 1 evaluation",
         ("supernet", "images", "--epochs", "0"): "above 0",
         ("supernet", "images", "--ranks", "0"): "at least 1 process",
+        ("supernet", "images", "--method", "darts-es", "--ranks", "2"): "trained by one process, got 2",
+        ("supernet", "images", "--method", "proxylessnas", "--ranks", "2"): "trained by one process, got 2",
         ("supernet", "images", "--resume"): "nothing to resume",
         ("trust", "nowhere"): "no record",
+        ("trust", str(trained), "--epochs", "0"): "epochs above 0",
+        ("trust", str(trained), "--workers", "-1"): "at least 0",
+        ("trust", f"{trained}:nothing"): "known: images-1",
         ("subnet", str(trained), "--limit", "params=9"): "closest",
         ("subnet", str(trained), "--limit", "parms=9k"): "did you mean",
         ("search", "images", "--trials", "2", "--shared-weights", str(trained)): "another space",
@@ -192,3 +214,16 @@ def test_weights_that_were_changed_are_refused(trained: Path, tmp_path: Path) ->
     finally:
         supernet.file.write_bytes(data)
     assert json.loads(open_supernet(trained).task.baseline().to_json())
+
+
+def test_widths_that_cannot_be_mixed_are_the_baselines_and_it_is_said(tmp_path: Path) -> None:
+    done = run("supernet", "images", "--size", "8", "--method", "fbnet", "--epochs", "0.02", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "not searched" in done.stderr and "collapse" not in done.stderr and "skip_share" not in done.stdout
+    supernet = open_supernet(tmp_path / "sartor-out")
+    baseline = supernet.task.baseline()
+    assert supernet.derived is not None and supernet.derived in supernet.task.space()
+    decided = {key: value for key, value in supernet.derived.items() if key.endswith("width")}
+    assert len(decided) == 4 and all(baseline[key] == value for key, value in decided.items())
+    with sartor.Record(tmp_path / "sartor-out", read_only=True) as record:
+        assert any("stage1.width" in detail for _, kind, detail in record.log("images-1") if kind == "note")

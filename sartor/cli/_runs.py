@@ -11,14 +11,15 @@ from rich.console import Console
 from rich.table import Table
 
 from sartor.cli import DEFAULT_OUT
+from sartor.errors import InputError
 from sartor.front import Front
 from sartor.goals import Goals
 from sartor.runs import Record, RunInfo
 from sartor.units import format_duration, format_figure
 
 Out = Annotated[Path, Parameter(name=["--out", "-o"], help="Folder of results that holds the record.")]
-_LONG = ("space_text", "describe", "initial", "sources", "architectures")
-"""Entries of a configuration that a terminal is too small for; the report has them."""
+_LONG = ("space_text", "describe", "initial", "sources", "architectures", "networks")
+"""Entries of a configuration or a result that a terminal is too small for; the report has them."""
 
 runs = App(name="runs", help="List, show and compare recorded runs.")
 
@@ -26,6 +27,8 @@ runs = App(name="runs", help="List, show and compare recorded runs.")
 def front_of(record: Record, run_id: str) -> tuple[RunInfo, Front]:
     """Returns the front of a run's retrained finalists, or of the search itself while it has none."""
     run = record.run(run_id)
+    if "networks" in (run.result or {}):
+        raise InputError(f"{run.id} has no front, but a network for each limit: sartor runs show {run.id}")
     finals = [child for child in record.children(run.id) if child.kind == "final"]
     trials = [t for child in finals for t in record.trials(child.id) if t.state == "complete"]
     source = finals[-1] if trials else run
@@ -98,7 +101,11 @@ def show(run: str = "latest", /, *, out: Out = DEFAULT_OUT, trials: bool = False
     for name, value in info.environment.items():
         table.add_row(f"environment.{name}", _plain(value))
     for name, value in (info.result or {}).items():
-        table.add_row(f"result.{name}", _plain(value))
+        if name not in _LONG:
+            table.add_row(f"result.{name}", _plain(value))
+    for network in (info.result or {}).get("networks", ()):
+        limits = ",".join(f"{name}={bound:g}" for name, bound in network["limits"])
+        table.add_row(f"network for {limits}", network["unmet"] or f"{network['file']}: {_plain(network['metrics'])}")
     console.print(table)
     found = record.trials(info.id)
     counts = {state: sum(t.state == state for t in found) for state in ("complete", "infeasible", "failed", "running")}

@@ -48,6 +48,8 @@ def steer(
 
     record = Record(out, read_only=True)
     info = record.run(_search_run(record, run))
+    if info.kind != "search":
+        raise InputError(f"{info.id} is no search (its kind is {info.kind}): nothing to steer")
     if info.state == "complete":
         raise InputError(f"{info.id} is complete: nothing more is proposed; sartor search --transfer begins with it")
     space = open_task(info.config["task"]).space()

@@ -2,9 +2,11 @@
 
 # Annotations are read at run time: the task's own options are only known then.
 import dataclasses
+import math
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,12 +16,14 @@ from rich.table import Table
 
 from sartor.cli import DEFAULT_OUT
 from sartor.cli._tasks import task_app, task_options
-from sartor.errors import InputError
-from sartor.registry import TaskSpec, specs
+from sartor.errors import InputError, near
+from sartor.registry import TaskSpec, find, specs
 from sartor.units import format_figure
 
 _SHOWN = ("params", "latency_ms", "peak_memory_bytes")
 """Costs in the closing table."""
+_NOT_OPTIONS = ("space", "inputs", "part", "seed")
+"""What every method is made with."""
 
 
 def _command(spec: TaskSpec, options_type: type[Any]) -> Callable[..., None]:
@@ -72,7 +76,7 @@ def _command(spec: TaskSpec, options_type: type[Any]) -> Callable[..., None]:
                 trained = train_supernet(
                     task,
                     method=method,
-                    method_options=_options(set_ or ()),
+                    method_options=_options(method, set_ or ()),
                     epochs=epochs,
                     seed=seed,
                     ranks=ranks,
@@ -93,15 +97,26 @@ def _command(spec: TaskSpec, options_type: type[Any]) -> Callable[..., None]:
     return supernet
 
 
-def _options(given: Sequence[str]) -> dict[str, Any]:
-    """Returns options of a method: numbers and true or false as such, lists by commas, otherwise text."""
+def _options(method: str, given: Sequence[str]) -> dict[str, Any]:
+    """Returns options of a method: numbers and true or false as such, lists by commas, otherwise text.
+
+    An option whose default is a list takes one, of one value too.
+
+    Raises:
+        InputError: Not NAME=VALUE, or no option of the method.
+    """
+    parameters = signature(find("supernets", method).load()).parameters
+    known = {name: each.default for name, each in parameters.items() if name not in _NOT_OPTIONS}
     found: dict[str, Any] = {}
     for each in given:
         name, equals, text = each.partition("=")
+        name = name.strip().replace("-", "_")
         if not equals or not name:
             raise InputError(f"--set takes NAME=VALUE, got {each!r}")
-        values = [_value(part) for part in text.split(",")]
-        found[name.strip().replace("-", "_")] = values if len(values) > 1 else values[0]
+        if name not in known:
+            raise InputError(f"--set {each}: {method} has no option {name!r}{near(name, known)}")
+        values = [_value(part) for part in text.split(",") if part]
+        found[name] = values if len(values) != 1 or isinstance(known[name], tuple) else values[0]
     return found
 
 
@@ -181,11 +196,8 @@ def trust(
         table.add_row(f"{inherited:.4f}", f"{alone:.4f}", architecture.to_json())
     console.print(table)
     low, high = found.interval
-    console.print(
-        f"{found.metric}: Kendall's tau {found.tau:.3f} (95% from {low:.3f} to {high:.3f}) over {len(rows)} networks."
-        f" {found.words}",
-        highlight=False,
-    )
+    tau = f"Kendall's tau {found.tau:.3f} (95% from {low:.3f} to {high:.3f}) over " if math.isfinite(found.tau) else ""
+    console.print(f"{found.metric}: {tau}{len(rows)} networks. {found.words}", highlight=False)
 
 
 def subnet(

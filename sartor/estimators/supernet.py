@@ -14,11 +14,12 @@ import torch
 
 from sartor.contracts import Candidate, Context, NullContext
 from sartor.data import Splits
-from sartor.errors import InputError
+from sartor.errors import InputError, ShapesDifferError
 from sartor.estimators.inherited import Inherited
 from sartor.estimators.training import NUM_REPORTS, evaluate, steps_for
-from sartor.registry import find
+from sartor.registry import find, specs
 from sartor.supernets import Differentiable, Method, Sampled
+from sartor.supernets.collapse import can_skip
 from sartor.training import TrainingState, fit
 from sartor.training.average import put
 from sartor.training.state import copied
@@ -27,7 +28,7 @@ from sartor.trials import Fidelity, derive_seed
 if TYPE_CHECKING:
     from torch import nn
 
-    from sartor.space import Architecture, Space
+    from sartor.space import Architecture, Label, Space
     from sartor.task import Task
     from sartor.training.parallel import Ranks
 
@@ -37,15 +38,47 @@ NUM_SCORED = 8
 """Random architectures whose mean score is that of sampled weights."""
 
 
-def make_method(task: Task, space: Space, name: str, seed: int, options: Mapping[str, Any]) -> Method:
-    """Returns a method of `sartor.supernets` on a task's space, with initial weights.
+def make_method(
+    task: Task, space: Space, name: str, seed: int, options: Mapping[str, Any]
+) -> tuple[Method, dict[str, Label]]:
+    """Returns a method of `sartor.supernets` on a task's space, with initial weights, and choices that it cannot have.
+
+    Alternatives of different shapes, such as widths, cannot be summed. A differentiable method takes them as the task's
+    baseline has them, as published ones take them as given (Wu et al. 2019, arXiv:1812.03443).
+
+    Returns:
+        The method; key -> value of the choices that were so decided.
 
     Raises:
         InputError: unknown method, or options that it refuses.
     """
-    inputs = task.example_inputs(task.baseline(), batch_size=2)
-    method: Method = find("supernets", name).load()(space, inputs, seed=seed, **options)
-    return method
+    start = task.baseline()
+    inputs = task.example_inputs(start, batch_size=2)
+    make = find("supernets", name).load()
+    decided: dict[str, Label] = {}
+    while True:
+        try:
+            method: Method = make(space.given(decided) if decided else space, inputs, seed=seed, **options)
+        except ShapesDifferError as error:
+            more = {key: start[key] for key in error.keys if key in start and key not in decided}
+            if not more:
+                raise
+            decided |= more
+        else:
+            return method, decided
+
+
+def check_ranks(method: str, ranks: int) -> None:
+    """Refuses several processes where a method keeps what they would all have to see.
+
+    Raises:
+        InputError: such a method, or an unknown one.
+    """
+    if ranks > 1 and find("supernets", method).one_process:
+        several = ", ".join(spec.name for spec in specs("supernets").values() if not spec.one_process)
+        raise InputError(
+            f"{method} is trained by one process, got {ranks}: leave --ranks out, or take one of {several}"
+        )
 
 
 class SupernetTraining:
@@ -53,8 +86,8 @@ class SupernetTraining:
 
     The metrics are, by the inherited weights on the validation part, the means over a few random architectures and the
     best of them (``<metric>.best``), and known faults (``fault.*``: see `sartor.supernets.faults`); of a differentiable
-    method those of the relaxed network, and its indicators of collapse. What is kept as ``supernet``: the weights, and
-    the architecture that a differentiable method derives.
+    method those of the relaxed network, and its indicators of collapse, the share of skips where there can be some.
+    What is kept as ``supernet``: the weights, and the architecture that a differentiable method derives.
 
     Args:
         task: What the networks are for.
@@ -68,7 +101,7 @@ class SupernetTraining:
         ranks: Processes that share the micro-batches of each step; a step then has so many times more.
 
     Raises:
-        InputError: no fidelity, no process.
+        InputError: no fidelity, no process, or several for a method of one.
     """
 
     def __init__(
@@ -86,6 +119,7 @@ class SupernetTraining:
     ) -> None:
         if not fidelities or ranks < 1:
             raise InputError(f"expected a fidelity and at least 1 process, got {list(fidelities)} and {ranks}")
+        check_ranks(method, ranks)
         self.task, self.space, self.splits = task, space, splits
         self.fidelities = tuple(fidelities)
         self.method, self.method_options = method, dict(method_options or {})
@@ -125,11 +159,11 @@ class SupernetTraining:
         ranks: Ranks | None,
     ) -> tuple[Method, TrainingState]:
         task, train = self.task, self.splits.train
-        method = make_method(task, self.space, self.method, derive_seed(seed, "supernet"), self.method_options)
+        method, _ = make_method(task, self.space, self.method, derive_seed(seed, "supernet"), self.method_options)
         # Pools and depthwise convolutions are 2 to 8 times as fast on a CPU when channels lie next to one another.
         method.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         recipe = method.recipe(task.recipe)
-        if ranks is not None and recipe.accumulate % ranks.size:
+        if ranks is not None:
             recipe = dataclasses.replace(recipe, accumulate=recipe.accumulate * ranks.size)
         total = steps_for(fidelity, train, recipe)
         with torch.random.fork_rng(devices=[]):
@@ -179,7 +213,10 @@ class SupernetTraining:
     def _metrics(self, method: Method, start: Architecture, seed: int) -> dict[str, float]:
         task = self.task
         if isinstance(method, Differentiable):
-            return {**evaluate(task, method.module, start, self.splits.validation)[0], **method.indicators()}
+            told = dict(method.indicators())
+            if not can_skip(self.space):
+                del told["skip_share"]
+            return {**evaluate(task, method.module, start, self.splits.validation)[0], **told}
         assert isinstance(method, Sampled)
         scorer = Inherited(task, method.weights, self.splits.train, self.splits.validation, seed=seed)
         rng = np.random.default_rng(derive_seed(seed, "scored"))

@@ -19,7 +19,7 @@ from sartor.report._finalists import Finalist, baseline_of_search, best_so_far, 
 from sartor.report._ranking import Agreement, agreement
 from sartor.report._script import STATES, script_data
 from sartor.report._shared_weights import SharedWeights, shared_weights
-from sartor.report._wording import SHORT, format_cost, format_fidelity, format_metric, label, was_disturbed
+from sartor.report._wording import SHORT, format_cost, format_fidelity, format_metric, how_scored, label, was_disturbed
 from sartor.trials import Fidelity, Trial
 from sartor.units import FIGURES, format_duration, format_figure
 
@@ -220,7 +220,7 @@ def _agreements(finalists: Sequence[Finalist], goals: Goals) -> tuple[Agreement 
         else None
     )
     fidelities = sorted({f.origin.proposal.fidelity for f in both if f.origin})
-    compared = ", ".join(format_fidelity(fidelity) for fidelity in fidelities)
+    compared = ", ".join(map(how_scored, fidelities))
     return first, second, compared
 
 

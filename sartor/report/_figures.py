@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from sartor.goals import Goals
 from sartor.report._finalists import Finalist
 from sartor.report._pictures import interval
-from sartor.report._wording import certainty, format_cost, format_fidelity, format_metric, label, was_disturbed
+from sartor.report._wording import certainty, format_cost, format_metric, how_scored, label, was_disturbed
+from sartor.supernets import INHERITED
 from sartor.units import format_figure
 
 
@@ -88,7 +89,7 @@ def _metric_row(name: str, subject: Finalist, against: Finalist | None, goals: G
         if name == goals.primary.name:
             text += "; used to choose"
     else:
-        text = f"validation, in the search at {format_fidelity(subject.trial.proposal.fidelity)}"
+        text = f"validation, in the search {how_scored(subject.trial.proposal.fidelity)}"
     beside = against.trial.metrics.get(name) if against is not None else None
     change, better = "", None
     if against is not None and beside is not None:
@@ -100,7 +101,11 @@ def _metric_row(name: str, subject: Finalist, against: Finalist | None, goals: G
             better = goals.primary.loss(value) < goals.primary.loss(beside)
         mine, theirs = subject.trial.proposal.fidelity, against.trial.proposal.fidelity
         if mine != theirs:
-            change, better = f"{change} (trained {'longer' if mine > theirs else 'less'})", None
+            if INHERITED in (mine, theirs):
+                apart = "scored by shared weights" if mine == INHERITED else "trained alone"
+            else:
+                apart = f"trained {'longer' if mine > theirs else 'less'}"
+            change, better = f"{change} ({apart})", None
         elif spread is not None and difference:
             error = math.sqrt((value * (1 - value) + beside * (1 - beside)) / spread[2])
             if abs(difference) < 1.96 * error:

@@ -13,6 +13,7 @@ from sartor.goals import Goals
 from sartor.report._finalists import Finalist
 from sartor.report._pictures import LinesView
 from sartor.report._wording import certainty, format_fidelity, label
+from sartor.supernets import INHERITED
 from sartor.trials import Figure, Trial
 from sartor.units import FIGURES
 
@@ -41,7 +42,8 @@ def script_data(
     keys: dict[str, int] = {}
     options: list[dict[str, int]] = []
     certainties: dict[str, int] = {}
-    fidelities = sorted({t.proposal.fidelity for t in [*trials, *(f.trial for f in finalists)]})
+    found = {t.proposal.fidelity for t in [*trials, *(f.trial for f in finalists)]}
+    fidelities = sorted(found, key=lambda each: (each != INHERITED, each))
 
     def coded(architecture: Mapping[str, Any]) -> list[list[int]]:
         codes = []

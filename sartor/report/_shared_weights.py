@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,11 +59,13 @@ class SharedWeights:
 
 
 def shared_weights(record: Record, run: RunInfo) -> SharedWeights | None:
-    """Returns what is known of the weights that a run trained or scored by, or None where it did neither."""
+    """Returns what is known of the weights that a run trained, compared or scored by, or None where it did neither."""
     from sartor.runs import Record
 
     if run.kind == "supernet":
         return _told(record, run)
+    if run.kind in ("trust", "subnets") and run.parent:
+        return _told(record, record.run(run.parent))
     place = run.config.get("shared_weights")
     if not place:
         return None
@@ -135,10 +138,12 @@ def _trust(record: Record, run: RunInfo) -> tuple[str, tuple[tuple[str, str], ..
         return f"Nobody has compared them with networks trained alone yet: sartor trust {record.out}:{run.id}", ()
     result = done[-1].result or {}
     low, high = result["interval"]
-    words = (
-        f"Kendall's tau with {result['n']} networks trained alone is {result['tau']:.2f} (95% from {low:.2f} to "
-        f"{high:.2f}). {result['words']}"
-    )
+    words = str(result["words"])
+    if math.isfinite(result["tau"]):
+        words = (
+            f"Kendall's tau with {result['n']} networks trained alone is {result['tau']:.2f} (95% from {low:.2f} to "
+            f"{high:.2f}). {words}"
+        )
     primary = str(run.config["primary"])
     trials = [t for t in record.trials(done[-1].id) if t.state == "complete"]
     rows = sorted(((t.metrics[f"inherited.{primary}"], t.metrics[primary]) for t in trials), key=lambda row: -row[1])

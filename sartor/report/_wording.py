@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sartor.supernets import INHERITED
 from sartor.trials import Fidelity, Figure
 from sartor.units import FIGURES, format_figure
 
@@ -31,7 +32,14 @@ def format_cost(name: str, figure: Figure) -> str:
 
 def format_fidelity(fidelity: Fidelity) -> str:
     """Returns e.g. ``3.33 epochs``."""
+    if fidelity == INHERITED:
+        return "shared weights"
     return f"{round(fidelity.amount, 2):g} {fidelity.unit}"
+
+
+def how_scored(fidelity: Fidelity) -> str:
+    """Returns e.g. ``at 3.33 epochs``, or ``by shared weights``, as a sentence about a score goes on."""
+    return f"{'by' if fidelity == INHERITED else 'at'} {format_fidelity(fidelity)}"
 
 
 def format_metric(value: float) -> str:

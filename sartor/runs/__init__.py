@@ -18,7 +18,8 @@ A record of runs loads no torch.
 from __future__ import annotations
 
 from sartor.runs._info import Comparison, FileInfo, RunInfo, RunState
+from sartor.runs._place import find_run
 from sartor.runs._record import Record
 from sartor.runs._schema import FILE_NAME
 
-__all__ = ["FILE_NAME", "Comparison", "FileInfo", "Record", "RunInfo", "RunState"]
+__all__ = ["FILE_NAME", "Comparison", "FileInfo", "Record", "RunInfo", "RunState", "find_run"]

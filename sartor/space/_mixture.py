@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import fnmatch
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from sartor.errors import SpaceError, near
+from sartor.errors import ShapesDifferError, SpaceError, near
 from sartor.space._build import Builder, _Spliced
 from sartor.space._compile import (
     Call,
@@ -34,7 +33,7 @@ from sartor.space._compile import (
     Plan,
     Splice,
 )
-from sartor.space._constraints import Given
+from sartor.space._constraints import Given, matches
 from sartor.space._nodes import name_of
 from sartor.space._places import seeded, slots_above_calls
 
@@ -109,26 +108,43 @@ class Mixed(_Transparent):
     """The weighted sum of alternatives; those whose weight is absent are not computed."""
 
     def __init__(
-        self, frame: _Frame, name: str, labels: Sequence[str], terms: Sequence[_Term], alternatives: Sequence[nn.Module]
+        self,
+        frame: _Frame,
+        keys: Sequence[str],
+        labels: Sequence[str],
+        terms: Sequence[_Term],
+        alternatives: Sequence[nn.Module],
     ) -> None:
         super().__init__(frame)
         self.alternatives = nn.ModuleList(alternatives)
-        self.choice, self.labels, self.terms = name, tuple(labels), tuple(terms)
+        self.keys, self.labels, self.terms = tuple(keys), tuple(labels), tuple(terms)
+
+    @property
+    def choice(self) -> str:
+        """The choices between the alternatives, in words."""
+        return " and ".join(self.keys)
+
+    def _between(self, one: int, other: int) -> list[str]:
+        """Returns the keys of the choices in which two alternatives differ."""
+        pairs = zip(self.keys, self.terms[one], self.terms[other], strict=True)
+        return [key for key, mine, theirs in pairs if mine != theirs]
 
     def forward(self, *inputs: Any, **keywords: Any) -> Any:
         total: Any = None
-        shapes: list[tuple[str, Any]] = []
-        for label, term, alternative in zip(self.labels, self.terms, self.alternatives, strict=True):
+        shapes: list[tuple[int, Any]] = []
+        for place, (term, alternative) in enumerate(zip(self.terms, self.alternatives, strict=True)):
             weight = self.frame.weight(term)
             if weight is None:
                 continue
             output = alternative(*inputs, **keywords)
             if self.frame.is_checking:
-                shapes.append((label, _shapes(output)))
+                shapes.append((place, _shapes(output)))
+                first = shapes[0][0]
                 if shapes[0][1] != shapes[-1][1]:
-                    raise SpaceError(
+                    raise ShapesDifferError(
                         f"the alternatives of {self.choice} cannot be mixed, their outputs differ in shape: "
-                        f"{shapes[0][0]} gives {shapes[0][1]}, {label} gives {shapes[-1][1]}"
+                        f"{self.labels[first]} gives {shapes[0][1]}, {self.labels[place]} gives {shapes[-1][1]}",
+                        self._between(first, place),
                     )
             total = _plus(total, output, weight)
         if total is None:
@@ -138,16 +154,20 @@ class Mixed(_Transparent):
     def held(self, name: str) -> Any:
         """Returns the attribute, e.g. ``out_channels``, where all alternatives that have it agree."""
         values = {
-            label: getattr(alternative, name)
-            for label, alternative in zip(self.labels, self.alternatives, strict=True)
+            place: getattr(alternative, name)
+            for place, alternative in enumerate(self.alternatives)
             if hasattr(alternative, name)
         }
         if not values:
             raise AttributeError(f"no alternative of {self.choice} has {name!r}")
-        first = next(iter(values.values()))
-        if any(value is not first and (isinstance(value, Tensor) or value != first) for value in values.values()):
-            said = ", ".join(f"{label} has {_described(value)}" for label, value in values.items())
-            raise SpaceError(f"the alternatives of {self.choice} cannot be mixed, they differ in {name}: {said}")
+        (first_place, first), *others = values.items()
+        for place, value in others:
+            if value is not first and (isinstance(value, Tensor) or value != first):
+                said = ", ".join(f"{self.labels[each]} has {_described(value)}" for each, value in values.items())
+                raise ShapesDifferError(
+                    f"the alternatives of {self.choice} cannot be mixed, they differ in {name}: {said}",
+                    self._between(first_place, place),
+                )
         return first
 
 
@@ -169,9 +189,10 @@ class Gate(_Transparent):
         if inside:
             output = self.repetition(x, *inputs, **keywords)
             if self.frame.is_checking and _shapes(output) != _shapes(x):
-                raise SpaceError(
+                raise ShapesDifferError(
                     f"{self.choice} cannot be mixed: leaving a repetition out needs equal shapes, it maps {_shapes(x)} "
-                    f"to {_shapes(output)}"
+                    f"to {_shapes(output)}",
+                    [self.choice],
                 )
             total = _plus(total, output, _sum(inside))
         return _plus(total, x, _sum(outside)) if outside else total
@@ -225,21 +246,22 @@ class Mixture(nn.Module):
     for each combination of values, weighted by their product. A repetition that some values of ``times`` leave out is
     mixed with its input. Of a `Subset` all items are kept, and scaled where shares are given. Every alternative has
     weights of its own; a choice that is `Shared` is weighted alike wherever it is used. Choices narrowed by
-    `Space.given` are not relaxed; other constraints are not looked at before an architecture is derived by
-    `Space.argmax`.
+    `Space.given` are not relaxed, nor are those above them that this decides; other constraints are not looked at
+    before an architecture is derived by `Space.argmax`.
 
     Args:
         space: What is relaxed.
         example_inputs: Of the network; run once, so that alternatives which cannot be summed are refused here.
         part: Entry of a dict space, as for `Space.build`.
-        max_combinations: Most terms into which values expand at one partial.
+        max_combinations: Most terms into which values expand at one partial (those of a mobile bottleneck are up to
+            108). Each is a module with weights of its own: memory and time of a step grow by as many times.
         seed: Of the initial weights.
         around: Is given the factory of each `OneOf` whose options wait for arguments of their receiver; what it returns
             is called by the receiver instead. So an operation may be mixed on other arguments than it is asked for.
 
     Raises:
-        SpaceError: Alternatives whose outputs or channels differ (the choice and the shapes are named), a value that no
-            module receives, a float range without a given number, too many combinations.
+        ShapesDifferError: Alternatives whose outputs or channels differ; the choice and the shapes are named.
+        SpaceError: A value that no module receives, a float range without a given number, too many combinations.
 
     Attributes:
         choices: Key -> values, of the choices that ``forward`` needs weights for.
@@ -261,7 +283,7 @@ class Mixture(nn.Module):
         space: Space,
         example_inputs: Sequence[Any],
         part: str | None = None,
-        max_combinations: int = 64,
+        max_combinations: int = 128,
         seed: int = 0,
         around: Around | None = None,
     ) -> None:
@@ -377,11 +399,22 @@ class _Relaxer(Builder):
         self._numbers = dict(space._rules.fixed)
         for constraint in space._constraints:
             if isinstance(constraint, Given):
-                for key in fnmatch.filter(compiled.by_key, constraint.key):
+                for key in matches(constraint.key, list(compiled.by_key)):
                     for slot in compiled.by_key[key]:
                         code = compiled.slots[slot].domain.code(constraint.value)
                         if compiled.slots[slot].kind == "choice" and code is not None:
                             self.codes[slot] = code  # type: ignore[index]
+                    if key == constraint.key and len(compiled.by_key[key]) == 1:
+                        self._decide_above(compiled.by_key[key][0])
+
+    def _decide_above(self, slot: int) -> None:
+        """Takes as chosen what the choices above one must be for it to be there, where one value alone does."""
+        when = self.compiled.slots[slot].when
+        for above, mask in when[0] if when is not None and len(when) == 1 else ():
+            codes = [code for code in range(self.compiled.slots[above].num_values) if mask[code]]
+            if self.compiled.slots[above].kind == "choice" and len(codes) == 1:
+                self.codes[above] = codes[0]  # type: ignore[index]
+            self._decide_above(above)
 
     def fixed(self, value: Any) -> Any:
         return copy.deepcopy(value, self._copies) if isinstance(value, nn.Module) else value
@@ -417,22 +450,25 @@ class _Relaxer(Builder):
         if not any(map(_makes_module, options)):
             raise self._unread(slot)
         built = [self.build(option, f"{place}[{label}]") for option, label in zip(options, labels, strict=True)]
-        mixed = self._mixed(self._key(slot), labels, [((slot, code),) for code in range(len(built))], built)
+        mixed = self._mixed([self._key(slot)], labels, [((slot, code),) for code in range(len(built))], built)
         return mixed if self.around is None or isinstance(mixed, nn.Module) else self.around(mixed)
 
-    def _mixed(self, name: str, labels: Sequence[str], terms: Sequence[_Term], built: Sequence[Any]) -> Any:
+    def _mixed(
+        self, own: Sequence[str], labels: Sequence[str], terms: Sequence[_Term], built: Sequence[Any]
+    ) -> Any:
         if all(isinstance(each, nn.Module) for each in built):
-            return Mixed(self.frame, name, labels, terms, built)
+            return Mixed(self.frame, own, labels, terms, built)
         if all(map(callable, built)):
             # A receiver calls what waits for arguments, and takes modules among the alternatives as they are.
             def make(*arguments: Any, **keywords: Any) -> Any:
                 made = [each if isinstance(each, nn.Module) else each(*arguments, **keywords) for each in built]
-                return self._mixed(name, labels, terms, made)
+                return self._mixed(own, labels, terms, made)
 
             return make
         kinds = ", ".join(f"{label}: {_kind(each)}" for label, each in zip(labels, built, strict=True))
         raise SpaceError(
-            f"the alternatives of {name} cannot be mixed, all must be modules or what waits for arguments: {kinds}"
+            f"the alternatives of {' and '.join(own)} cannot be mixed, all must be modules or what waits for "
+            f"arguments: {kinds}"
         )
 
     def _scaled(self, slot: int, position: int, item: Any) -> Any:
@@ -488,7 +524,7 @@ class _Relaxer(Builder):
             labels.append(", ".join(values))
         if not any(isinstance(each, nn.Module) or callable(each) for each in built):
             raise SpaceError(f"{', '.join(keys)}: {name_of(plan.function)} makes {_kind(built[0])}, no module")
-        return self._mixed(" and ".join(keys), labels, terms, built)
+        return self._mixed(keys, labels, terms, built)
 
     @contextlib.contextmanager
     def _expanded(self, codes: Mapping[int, int]) -> Iterator[None]:

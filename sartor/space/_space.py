@@ -779,7 +779,7 @@ class Space:
         example_inputs: Sequence[Any],
         part: str | None = None,
         *,
-        max_combinations: int = 64,
+        max_combinations: int = 128,
         seed: int = 0,
         around: Around | None = None,
     ) -> Mixture:

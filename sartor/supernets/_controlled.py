@@ -70,6 +70,9 @@ class ControllerLearner(Learner):
         (own,) = self._module
         return {**self.inner.players(own.supernet), "controller": list(own.controller.parameters())}
 
+    def plays(self, player: str, index: int, total: int) -> bool:
+        return player == "controller" or self.inner.plays(player, index, total)
+
     def batch(self, network: nn.Module, data: Any, step: Step) -> Any:
         first, second = self._halves.of(data)
         return self.inner.batch(network, second if step.player == "controller" else first, step)

@@ -96,6 +96,9 @@ class Distilling(Learner):
         self._first_player = next(iter(players), None)
         return players
 
+    def plays(self, player: str, index: int, total: int) -> bool:
+        return self.inner.plays(player, index, total)
+
     def batch(self, network: nn.Module, data: Any, step: Step) -> Any:
         """Returns the batch of the step, the same for each of its networks."""
         if step is not self._step:

@@ -53,6 +53,11 @@ def cells(space: Space, architecture: Mapping[str, Any]) -> dict[str, Cell]:
     return {name: Cell(sum(chosen), len(chosen)) for name, chosen in found.items()}
 
 
+def can_skip(space: Space) -> bool:
+    """Whether any choice of a space could be a skip connection."""
+    return any(label in SKIPS for key in space.keys for label in space.values(key))
+
+
 def skip_share(space: Space, architecture: Mapping[str, Any]) -> float:
     """Returns the share of skip connections among the operations of the normal cells, in 0..1; 0 without operations.
 

@@ -31,6 +31,7 @@ SPEC = Spec(
     summary="DARTS that stops when the loss sharpens",
     citation="Zela et al. 2020, arXiv:1909.09656",
     when="any space, with or without skip connections",
+    one_process=True,
 )
 
 

@@ -82,7 +82,7 @@ class Enas:
         return self.module.supernet
 
     def draw(self, step: Step) -> Iterable[tuple[Architecture, nn.Module]]:
-        if step.player == "network" and step.fraction < self.warm_up:
+        if step.player != "controller" and step.fraction < self.warm_up:
             architecture = self.module.supernet.space.sample_choices(step.numpy)
         else:
             architecture = self.module.written(step.numpy)

@@ -33,6 +33,7 @@ SPEC = Spec(
     summary="one or two paths a step, costs in the loss",
     citation="Cai et al. 2019, arXiv:1812.00332",
     when="large networks: memory and time of a step are those of one network",
+    one_process=True,
 )
 
 

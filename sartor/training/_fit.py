@@ -155,6 +155,7 @@ def fit(
                 losses[player.name] = value
             if ranks is not None:
                 ranks.average_buffers(module)
+                ranks.average_buffers(learner)
             if after is not None and step is not None:
                 with torch.no_grad():
                     after(network, step)

@@ -5,8 +5,8 @@ wrapper: a supernet's step leaves most parameters without a gradient, other ones
 loop over its part of ``recipe.accumulate`` micro-batches; gradients are summed over processes before each player's
 turn, so that the step is the one that a single process takes, but for the order in which floats are added.
 
-Buffers (running statistics) are averaged over the processes after each step, where a single process passes them from
-one micro-batch to the next: the one deviation.
+Buffers (running statistics, and baselines of the learner) are averaged over the processes after each step, where a
+single process passes them from one micro-batch to the next: the one deviation. So one process's state is that of all.
 """
 
 from __future__ import annotations

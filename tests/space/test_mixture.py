@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sartor.errors import SpaceError
+from sartor.errors import ShapesDifferError, SpaceError
 from sartor.nets import Chain, ClassifierHead, ConvBnAct, MBConv
 from sartor.space import FloatRange, OneOf, Permutation, Repeat, Shared, Space, Subset
+from sartor.space._mixture import Mixed
 
 
 class Counted(nn.Linear):
@@ -397,6 +398,29 @@ def test_given_choices_are_not_relaxed():
         mixture(x, weights={"1.power": torch.ones(2), "0": torch.ones(2)})
 
 
+def test_what_a_given_choice_lies_under_is_not_relaxed_either():
+    (x,) = inputs()
+    inner = OneOf(plain=partial(nn.Tanh), affine=partial(Affine, power=OneOf(1, 2), scale=1.5))
+    space = Space(partial(nn.Sequential, OneOf(skip=partial(nn.Identity), inner=partial(nn.Sequential, inner))))
+    (key,) = (key for key in space.keys if key.endswith("power"))
+    mixture = space.given({key: 2}).mixture((x,))
+    assert mixture.choices == {}
+    assert mixture.network[0][0].power == 2 and not any(isinstance(each, Mixed) for each in mixture.modules())
+    # A glob says nothing of whether the choice is there.
+    assert len(space.given({f"*{key[1:]}": 2}).mixture((x,)).choices) == 2
+
+
+def test_the_choices_whose_alternatives_differ_in_shape_are_named_apart():
+    block = partial(MBConv, out_channels=OneOf(8, 16), kernel=OneOf(3, 5), expand=1)
+    with pytest.raises(ShapesDifferError) as caught:
+        chain = partial(Chain, 3, blocks=[block], head=partial(ClassifierHead, classes=5))
+        Space(chain).mixture((torch.zeros(1, 3, 8, 8),))
+    assert caught.value.keys == ("blocks.0.out_channels",)
+    with pytest.raises(ShapesDifferError) as caught:
+        Space(partial(nn.Sequential, OneOf(a=partial(nn.Linear, 4, 5), b=partial(nn.Identity)))).mixture(inputs())
+    assert caught.value.keys == ("0",)
+
+
 def test_a_chain_passes_channels_through_mixtures_and_gates():
     block = partial(MBConv, out_channels=8, kernel=OneOf(3, 5), expand=OneOf(1, 2))
     stem = OneOf(conv=partial(ConvBnAct, out_channels=8), plain=partial(nn.Conv2d, out_channels=8, kernel_size=1))
@@ -573,8 +597,8 @@ def test_orders_and_combinations_of_values_expand_at_their_receiver():
         (OneOf(1, 2), "choice is a value that no module receives"),
         (partial(Affine, scale=FloatRange(0.5, 2)), "scale is a float range.*give it a number"),
         (
-            partial(nn.Sequential, partial(Affine, power=OneOf(*range(9)), scale=OneOf(*range(9)))),
-            r"Affine at 0 receives 0.power, 0.scale: 81 combinations, more than max_combinations=64.*given\(\)",
+            partial(nn.Sequential, partial(Affine, power=OneOf(*range(9)), scale=OneOf(*range(15)))),
+            r"Affine at 0 receives 0.power, 0.scale: 135 combinations, more than max_combinations=128.*given\(\)",
         ),
         (
             partial(nn.Sequential, OneOf(a=partial(nn.Tanh), b=None)),

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from sartor.errors import InputError
+from sartor.space import OneOf, Space
 from sartor.supernets._sharpness import eigenvalue
+from sartor.supernets.collapse import can_skip, dominant_eigenvalue, judge, skip_share, stopping_point
 from sartor.supernets.collapse import cells as cells_of
-from sartor.supernets.collapse import dominant_eigenvalue, judge, skip_share, stopping_point
 from sartor.supernets.darts import Darts
 from sartor.supernets.darts_es import DartsEs
 from sartor.supernets.darts_plus import DartsPlus
@@ -166,3 +167,7 @@ def test_settings_that_make_no_sense_are_refused():
     ):
         with pytest.raises(InputError, match="expected"):
             made()
+
+
+def test_a_space_without_skips_cannot_collapse_by_them() -> None:
+    assert can_skip(Space(OneOf("skip_connect", "conv"))) and not can_skip(Space(OneOf("identity", "conv")))

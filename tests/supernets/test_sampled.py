@@ -209,3 +209,17 @@ def test_data_that_cannot_be_halved_are_refused() -> None:
     method = Enas(space(), seed=0)
     with pytest.raises(InputError, match="sartor.data.Rows"):
         fit(method, method.learner(Learner(loss)), [1, 2, 3], method.recipe(RECIPE), total=4, seed=0)
+
+
+class _Resting(Learner):
+    """Whose player takes every other turn."""
+
+    def plays(self, player: str, index: int, total: int) -> bool:
+        return index % 2 == 0
+
+
+@pytest.mark.parametrize("name", ["enas", "bignas", "once-for-all"])
+def test_a_players_rest_is_the_tasks_to_say(name: str) -> None:
+    learner = find("supernets", name).load()(space(), seed=0).learner(_Resting(loss))
+    assert [learner.plays("network", index, 4) for index in range(4)] == [True, False, True, False]
+    assert name != "enas" or learner.plays("controller", 1, 4)

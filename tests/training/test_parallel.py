@@ -80,6 +80,39 @@ def test_two_processes_take_the_steps_of_one(tmp_path: Any) -> None:
     assert all(torch.equal(resumed.module[name], tensor) for name, tensor in whole.module.items())
 
 
+class _Baseline(Learner):
+    """Remembers the losses that it has seen."""
+
+    mean: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__(_loss)
+        self.register_buffer("mean", torch.zeros(()))
+
+    def loss(self, network: nn.Module, batch: Any, step: Any) -> torch.Tensor:
+        loss = super().loss(network, batch, step)
+        self.mean.lerp_(loss.detach(), 0.5)
+        return loss
+
+
+def _mean_and_average() -> tuple[float, float]:
+    ranks, learner = Ranks(), _Baseline()
+    fit(OneShot(_space(), seed=3), learner, _rows(), RECIPE, total=3, seed=1, ranks=ranks)
+    mean = float(learner.mean)
+    ranks.average_buffers(learner)
+    return mean, float(learner.mean)
+
+
+def _learns() -> None:
+    _mean_and_average()
+
+
+def test_what_the_learner_remembers_is_the_same_in_all_processes() -> None:
+    with group(2, _learns):
+        mean, average = _mean_and_average()
+    assert mean == average > 0
+
+
 def _fails() -> None:
     raise ValueError("out of luck")
 
