@@ -27,9 +27,12 @@ and half the kernel, pooling is by ``mean`` and never by output size.
 | cells, operations on edges | cell | ``Cell``, ``CellNet`` |
 | cells, operations on vertices | matrix_cell | ``MatrixCell``, ``MatrixCellNet`` |
 | cells of two inputs | darts_cell | ``DartsCell``, ``DartsNet``, ``skip_connect`` |
+| sums of small networks | additive, piecewise | ``NeuralAdditive``, ``ShapeNetworks``, ``GroupedLinear``, \
+``GroupedExU``, ``PiecewiseLinear`` |
 | composition | chain | ``Chain``, ``Stage``, ``ClassifierHead``, ``attach`` |
 """
 
+from sartor.nets.additive import GroupedExU, GroupedLinear, NeuralAdditive, ShapeNetworks
 from sartor.nets.attention import SqueezeExcite
 from sartor.nets.cell import Cell, CellNet
 from sartor.nets.chain import Chain, ClassifierHead, Stage, attach
@@ -48,6 +51,7 @@ from sartor.nets.conv import (
 from sartor.nets.darts_cell import DartsCell, DartsNet, skip_connect
 from sartor.nets.matrix_cell import MatrixCell, MatrixCellNet
 from sartor.nets.normalisation import Standardise, batch_norm
+from sartor.nets.piecewise import PiecewiseLinear
 from sartor.nets.pooling import AvgPool, GlobalAvgPool, MaxPool, Zero
 from sartor.nets.residual import BasicBlock, Bottleneck, PoolShortcut
 from sartor.nets.transformer import (
@@ -74,15 +78,20 @@ __all__ = [
     "FactorizedReduce",
     "FeedForward",
     "GlobalAvgPool",
+    "GroupedExU",
+    "GroupedLinear",
     "MBConv",
     "MatrixCell",
     "MatrixCellNet",
     "MaxPool",
     "MultiHeadAttention",
+    "NeuralAdditive",
     "PatchEmbedding",
+    "PiecewiseLinear",
     "PoolShortcut",
     "ReluConvBn",
     "SepConv",
+    "ShapeNetworks",
     "SqueezeExcite",
     "Stage",
     "Standardise",
