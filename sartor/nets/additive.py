@@ -117,8 +117,8 @@ class NeuralAdditive(nn.Module):
 
     Args:
         num_features: Features, each with a term of its own.
-        in_width: Width of a feature's encoding.
         num_outputs: Outputs of the sum.
+        bins, levels: Width of the encoding of numbers and of categories; that of a feature is the larger.
         units, depth, unit, dropout: Of the subnetworks, see ``ShapeNetworks``.
         feature_dropout: Share of the terms left out of a row's sum in training, in ``[0, 1)``.
         pairs: Terms of two features.
@@ -129,9 +129,10 @@ class NeuralAdditive(nn.Module):
     def __init__(
         self,
         num_features: int,
-        in_width: int,
         num_outputs: int,
         *,
+        bins: int = 1,
+        levels: int = 0,
         units: int = 32,
         depth: int = 2,
         unit: Unit = "relu",
@@ -143,12 +144,14 @@ class NeuralAdditive(nn.Module):
     ) -> None:
         super().__init__()
         self.members, self.feature_dropout = members, feature_dropout
+        self.bins, self.in_width = bins, max(bins, levels)
         self.shapes = ShapeNetworks(
-            num_features, in_width, num_outputs, units=units, depth=depth, unit=unit, dropout=dropout, members=members
-        )
+            num_features, self.in_width, num_outputs,
+            units=units, depth=depth, unit=unit, dropout=dropout, members=members,
+        )  # fmt: skip
         self.pairs = (
             ShapeNetworks(
-                pairs, 2 * in_width, num_outputs,
+                pairs, 2 * self.in_width, num_outputs,
                 units=pair_units, depth=depth, unit=unit, dropout=dropout, members=members,
             )
             if pairs
@@ -161,7 +164,7 @@ class NeuralAdditive(nn.Module):
         """Returns the terms, ``(num_features + pairs, members, n, num_outputs)``; their sum and the bias is the output.
 
         Args:
-            encoded: Features, ``(num_features, n, in_width)``.
+            encoded: Features, ``(num_features, n, max(bins, levels))``.
             present: 1 where a feature is known, else 0, ``(num_features, n)``.
             first, second: Indices of the features of each pair, int64, ``(pairs,)``.
         """

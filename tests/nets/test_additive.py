@@ -43,7 +43,7 @@ def test_all_subnetworks_at_once_are_the_subnetworks_one_by_one(unit) -> None:
 
 def test_a_term_sees_its_own_features_alone() -> None:
     torch.manual_seed(2)
-    network = NeuralAdditive(4, 3, 2, units=6, pairs=2, members=2).eval()
+    network = NeuralAdditive(4, 2, bins=3, units=6, pairs=2, members=2).eval()
     for part in (network.shapes, network.pairs):
         torch.nn.init.normal_(part.last.weight)
     first, second = torch.tensor([0, 1]), torch.tensor([2, 3])
@@ -58,7 +58,7 @@ def test_a_term_sees_its_own_features_alone() -> None:
 
 
 def test_a_missing_value_has_a_term_of_its_own() -> None:
-    network = NeuralAdditive(2, 1, 1, pairs=1, members=1).eval()
+    network = NeuralAdditive(2, 1, pairs=1, members=1).eval()
     torch.nn.init.constant_(network.missing, 3.0)
     index = torch.tensor([0]), torch.tensor([1])
     terms = network(torch.rand(2, 2, 1), torch.tensor([[1.0, 0.0], [1.0, 1.0]]), *index)[:, 0, :, 0]
@@ -67,7 +67,7 @@ def test_a_missing_value_has_a_term_of_its_own() -> None:
 
 def test_feature_dropout_leaves_out_whole_terms_and_keeps_the_mean() -> None:
     torch.manual_seed(3)
-    network = NeuralAdditive(2, 1, 3, feature_dropout=0.25, members=1)
+    network = NeuralAdditive(2, 3, feature_dropout=0.25, members=1)
     torch.nn.init.constant_(network.missing, 1.0)
     terms = network(torch.zeros(2, 20_000, 1), torch.zeros(2, 20_000), torch.tensor([]), torch.tensor([]))
     assert terms.unique().tolist() == pytest.approx([0, 4 / 3])
