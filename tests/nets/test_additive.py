@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from sartor.nets.additive import GroupedExU, GroupedLinear, NeuralAdditive, ShapeNetworks
+from sartor.nets.additive import GroupedExU, GroupedLinear, NeuralAdditive, ShapeNetworks, kept
 from sartor.nets.piecewise import PiecewiseLinear, quantile_edges
 
 
@@ -73,6 +73,16 @@ def test_feature_dropout_leaves_out_whole_terms_and_keeps_the_mean() -> None:
     assert terms.unique().tolist() == pytest.approx([0, 4 / 3])
     assert torch.equal(terms[..., 0], terms[..., 2])
     assert terms.mean().item() == pytest.approx(1, abs=0.01)
+
+
+def test_dropout_leaves_out_its_share_everywhere_and_repeats() -> None:
+    torch.manual_seed(4)
+    found = kept(0.3, (7, 3, 5001), torch.device("cpu"))
+    assert found.unique().tolist() == pytest.approx([0, 256 / (256 - 77)])
+    for part in (found[..., ::8], found[..., 3::8], found):
+        assert (part == 0).float().mean().item() == pytest.approx(77 / 256, abs=0.01)
+    first, second = (kept(0.3, (50, 9), torch.device("cpu")) for _ in range(2) if torch.manual_seed(5))
+    assert torch.equal(first, second)
 
 
 def test_piecewise_linear_encoding_is_the_published_formula() -> None:
