@@ -285,7 +285,7 @@ def _days(value: Any, text: str) -> float | None:
     if not isinstance(value, datetime):
         value = datetime(value.year, value.month, value.day)
     stamp = value.replace(tzinfo=UTC) if value.tzinfo is None else value
-    return stamp.timestamp() / DAY_S
+    return float(stamp.timestamp() / DAY_S)
 
 
 def _natural(text: str) -> tuple[int, float, str]:

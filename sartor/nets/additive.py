@@ -200,4 +200,5 @@ def kept(share: float, shape: Sequence[int], device: torch.device) -> Tensor:
     count = math.prod(shape)
     bound = min(255, round(share * 256))
     drawn = torch.empty(-(-count // 8), dtype=torch.int64, device=device).random_(-(2**63), None)
-    return (drawn.view(torch.uint8)[:count].view(*shape) >= bound) * (256 / (256 - bound))
+    decided: Tensor = drawn.view(torch.uint8)[:count].view(*shape) >= bound
+    return decided * (256 / (256 - bound))

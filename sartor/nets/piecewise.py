@@ -20,6 +20,9 @@ class PiecewiseLinear(nn.Module):
             zeros behind its own.
     """
 
+    begin: Tensor
+    scale: Tensor
+
     def __init__(self, edges: list[np.ndarray]) -> None:
         super().__init__()
         width = max(len(each) for each in edges) - 1

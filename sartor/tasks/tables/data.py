@@ -92,7 +92,9 @@ def read(source: str | None, options: Options) -> tuple[dict[str, Column], str]:
     else:
         path = Path(source).expanduser()
         if not path.exists() and path.suffix.lower() not in SUFFIXES:
-            raise DataError(f"no data at {source}: expected a {', '.join(SUFFIXES)} file, or a name{near(source, NAMED)}")
+            raise DataError(
+                f"no data at {source}: expected a {', '.join(SUFFIXES)} file, or a name{near(source, NAMED)}"
+            )
         missing = (*MISSING, *listed(options.missing))
         kinds: dict[str, Kind] = dict.fromkeys(categories, "category")
         if options.target is None:
@@ -138,7 +140,8 @@ def _bundled(name: str) -> tuple[dict[str, Column], str]:
         target = Column("progression", "number", np.asarray(bunch.target, np.float64))
     else:
         labels = tuple(map(str, bunch.target_names))
-        target = Column("diagnosis" if name == "breast-cancer" else "cultivar", "category", bunch.target.astype(np.int64), labels)
+        what = "diagnosis" if name == "breast-cancer" else "cultivar"
+        target = Column(what, "category", bunch.target.astype(np.int64), labels)
     return {**columns, target.name: target}, target.name
 
 
@@ -349,7 +352,7 @@ def _parts(
     parts = np.full(num, TRAIN, object)
     given: set[str] = set()
     if split is not None:
-        parts, given = _given(split), set()
+        parts = _given(split)
         given = set(parts.tolist())
         if TRAIN not in given:
             raise DataError(f"the column {split.name!r} gives parts, but none for training: expected train")
@@ -372,7 +375,8 @@ def _given(split: Column) -> np.ndarray:
     for word in words:
         if word not in PART_WORDS:
             raise DataError(f"column {split.name!r}: unknown part {word!r}{near(word, PART_WORDS)}")
-    return np.array([PART_WORDS[word] for word in words], object)[split.values]
+    parts: np.ndarray = np.array([PART_WORDS[word] for word in words], object)[split.values]
+    return parts
 
 
 def _copies(columns: Mapping[str, Column], y: np.ndarray) -> np.ndarray:
@@ -429,6 +433,6 @@ def _check_given(parts: np.ndarray, ids: np.ndarray, different: np.ndarray, grou
     both = different[low < high]
     if len(both):
         raise DataError(
-            f"{len(both)} ids are in two parts that the data give: all rows of an id must be in one part, or scores tell"
-            " nothing about new ids"
+            f"{len(both)} ids are in two parts that the data give: all rows of an id must be in one part, or scores"
+            " tell nothing about new ids"
         )

@@ -1,4 +1,4 @@
-"""The additive model behind its encoding: a table's row in, logits or a number out, and the terms that it is a sum of."""
+"""The additive model behind its encoding: a row in, logits or a number out, and the terms that it is the sum of."""
 
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ class Encoder(nn.Module):
         bins: Most bins of a number.
         width: Of the encoding, at least ``bins`` and the most levels of a category.
     """
+
+    category: Tensor
+    levels: Tensor
 
     def __init__(self, features: Sequence[Feature], x: np.ndarray, bins: int, width: int) -> None:
         super().__init__()
@@ -53,7 +56,7 @@ class Encoder(nn.Module):
         short = self.width - numbers.shape[-1]
         if short > 0:
             numbers = torch.nn.functional.pad(numbers, (0, short))
-        one_hot = (values[:, :, None] == self.levels).to(x.dtype)
+        one_hot = torch.eq(values[:, :, None], self.levels).to(x.dtype)
         return torch.where(self.category, one_hot, numbers), present
 
 
@@ -68,6 +71,10 @@ class Additive(nn.Module):
         scale: Of the terms: the target's deviation, 1 for classes.
         two_classes: One output is the log-odds of the second class; two logits are given.
     """
+
+    first: Tensor
+    second: Tensor
+    offset: Tensor
 
     def __init__(
         self,
@@ -86,7 +93,7 @@ class Additive(nn.Module):
         self.register_buffer("offset", torch.tensor(offset, dtype=torch.float32))
 
     def terms(self, x: Tensor) -> Tensor:
-        """Returns the terms of each member before scaling, ``(terms, members, n, outputs)``; ``x`` as in ``forward``."""
+        """Returns the terms of each member before scaling, ``(terms, members, n, outputs)``."""
         encoded, present = self.encoder(x)
         terms: Tensor = self.network(encoded, present, self.first, self.second)
         return terms

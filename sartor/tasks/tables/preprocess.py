@@ -44,6 +44,11 @@ class Feature:
     def is_category(self) -> bool:
         return bool(self.levels)
 
+    @property
+    def is_day(self) -> bool:
+        """Whether it is a date itself, in days."""
+        return self.kind == "date" and self.part == "value"
+
 
 @dataclass(frozen=True)
 class Form:
@@ -123,7 +128,7 @@ def date_part(days: np.ndarray, part: Part) -> np.ndarray:
         found = (whole + 3) % 7  # 1 January 1970 was a Thursday
     else:
         months = whole.astype(np.int64).astype("datetime64[D]").astype("datetime64[M]")
-        found = months.astype(np.int64) % 12 + 1
+        found = (months.astype(np.int64) % 12 + 1).astype(np.float64)
     return np.where(known, found, np.nan)
 
 

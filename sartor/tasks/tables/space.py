@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from sartor.nets.additive import NeuralAdditive
 from sartor.space import Architecture, OneOf, Shared, Space
@@ -29,8 +30,10 @@ def make_space(num_features: int, num_levels: int, num_outputs: int) -> Space:
         num_outputs: Of the sum.
     """
     bins, unit = Shared("bins", OneOf(*BINS)), Shared("unit", OneOf("relu", "silu", "exu"))
+    # Choices stand where the network takes their values.
+    kind: Any = NeuralAdditive
     network = partial(
-        NeuralAdditive,
+        kind,
         num_features,
         num_outputs,
         bins=bins,

@@ -5,29 +5,35 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sartor.columns import read_columns
 from sartor.data import Rows, Sealed, Splits
+from sartor.errors import InputError
 from sartor.metrics import (
     accuracy,
     area_under_curve,
     balanced_accuracy,
     calibration_error,
+    confusion,
     cross_entropy,
     mean_absolute_error,
     r_squared,
     root_mean_squared_error,
 )
+from sartor.nets.additive import NeuralAdditive
+from sartor.pictures import Lines, Matrix, Picture
 from sartor.task import Metric, Predictions, Task
-from sartor.tasks.tables.data import TEST, TRAIN, VALIDATION, Prepared, load
+from sartor.tasks.tables.data import DEFAULT, TEST, TRAIN, VALIDATION, Prepared, load
 from sartor.tasks.tables.network import Additive, Encoder
 from sartor.tasks.tables.options import Options
 from sartor.tasks.tables.pairs import rank_pairs
+from sartor.tasks.tables.shapes import Shapes
 from sartor.tasks.tables.space import hand_designed, make_space
 from sartor.training.recipe import Recipe
 
@@ -39,9 +45,13 @@ PREDICT_BATCH = 4096
 STEPS = 1500
 """Of a full training: enough for small subnetworks to come near their best."""
 LONGEST_EPOCHS = 200.0
+BATCHES = ((1_500, 64), (8_000, 128), (30_000, 256), (math.inf, 512))
+"""Rows a step, by training rows: few rows need many steps, of many each step may see more."""
 LEFT_OUT = 7
 """Each member of an ensemble leaves out one in so many training rows, so that members differ as new data would."""
 MOST_MEMBERS = 16
+NUM_CHUNKS = 20
+"""Stretches of the target's range in the picture of predictions."""
 
 _OF_CLASSES = {
     "cross_entropy": Metric(cross_entropy, "min", "nats"),
@@ -97,7 +107,7 @@ class Tables(Task):
         else:
             self._offset, self._scale = np.array([y.mean()]), float(y.std())
         self.num_outputs = len(self._offset)
-        batch = next(size for rows, size in ((1_500, 64), (8_000, 128), (30_000, 256), (math.inf, 512)) if len(y) <= rows)
+        batch = next(size for rows, size in BATCHES if len(y) <= rows)
         batch = min(batch, max(2, len(y) // 4))
         self.recipe = Recipe(
             optimizer="adamw", learning_rate=5e-3, weight_decay=1e-2, batch_size=batch, ema_decay=0.99, warmup=0.05
@@ -164,7 +174,7 @@ class Tables(Task):
         own = ((batch["lot"] // powers[:, None]) % LEFT_OUT > 0).to(scores.dtype)
         each = self._losses(scores, batch["y"], step.recipe.label_smoothing)
         loss = (each * own).sum() / own.sum().clamp(min=1)
-        penalty = float((step.architecture or {}).get("penalty", 0.0))
+        penalty = 0.0 if step.architecture is None else float(step.architecture.get("penalty", 0.0))
         return loss + penalty * terms.square().mean() if penalty else loss
 
     def _losses(self, scores: Tensor, y: Tensor, smoothing: float) -> Tensor:
@@ -184,6 +194,7 @@ class Tables(Task):
 
     def deploy(self, network: nn.Module, architecture: Mapping[str, Any] | None) -> Additive:
         """Returns the network behind the encoding of rows."""
+        network = cast(NeuralAdditive, network)
         num_pairs = len(network.missing) - len(self.form.features)
         encoder = Encoder(self.form.features, self._x, network.bins, network.in_width)
         deployed = Additive(
@@ -216,6 +227,46 @@ class Tables(Task):
         if self.class_names:
             return {**common, "label": truth, "probabilities": outputs.softmax(-1).numpy()}
         return {**common, "target": truth, "value": outputs[:, 0].numpy()}
+
+    def show(self, predictions: Predictions) -> list[Picture]:
+        """Returns the confusion matrix, or of numbers how far predictions are from them over their range."""
+        if self.class_names:
+            names, counts = self.class_names, confusion(predictions)
+            return [Matrix(counts, names, names, "true class", "predicted class", "Confusion matrix (rows)")]
+        order = np.argsort(predictions["target"], kind="stable")
+        chunks = np.array_split(order, min(NUM_CHUNKS, max(2, len(order) // 5)))
+        target, value = predictions["target"], predictions["value"]
+        x = np.array([target[rows].mean() for rows in chunks])
+        y = np.array([np.quantile(value[rows], (0.1, 0.5, 0.9)) for rows in chunks]).T
+        names = ("one in ten is below", "median", "one in ten is above", "as the target is")
+        title = f"Predictions over the range of {self._prepared.target}"
+        return [Lines(x, np.concatenate([y, x[None]]), names, self._prepared.target, "predicted", title)]
+
+    def shapes(self, deployed: nn.Module) -> Shapes:
+        """Returns the terms of a trained network, centred over the training rows."""
+        names = self.class_names[1:] if len(self.class_names) == 2 else self.class_names or (self._prepared.target,)
+        unit = ("log-odds" if len(names) == 1 else "score") if self.class_names else self._prepared.target
+        return Shapes(cast(Additive, deployed), self.form.features, self._x, names, unit)
+
+    def inspect(self, deployed: nn.Module) -> list[Picture]:
+        """Returns how much each term moves predictions, and the shapes of those that do most."""
+        return self.shapes(deployed).pictures()
+
+    def explain(self, deployed: nn.Module, row: int, source: str | None = None) -> list[Picture]:
+        """Returns what each term adds to the prediction of a row of the data, or of another table."""
+        if source is None:
+            x, rows = self._prepared.x, self._prepared.rows
+            notes: list[str] = []
+        else:
+            names = list(self.form.kinds)
+            columns = read_columns(source, kinds=self.form.kinds, only=names, missing=self.form.missing)
+            x, notes = self.form.encode(columns)
+            rows = np.arange(len(x)) + 1
+        place = np.flatnonzero(rows == row)
+        if not len(place):
+            raise InputError(f"expected a row with a target between {rows.min()} and {rows.max()}, got row {row}")
+        title = "; ".join([f"Row {row} of {source or self.source or DEFAULT}", *notes])
+        return [self.shapes(deployed).row(x[place[0]], title, classes=bool(self.class_names))]
 
     def describe(self) -> dict[str, Any]:
         """Returns classes, target, and under ``input`` all that ``preprocess.read`` needs."""
