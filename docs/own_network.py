@@ -13,8 +13,8 @@ from torch import nn
 from torch.nn import functional
 
 from sartor import Metric, OneOf, Space
+from sartor.metrics import confusion
 from sartor.tasks.images import Images
-from sartor.tasks.images.metrics import confusion
 
 
 class MyNet(nn.Module):

@@ -38,7 +38,7 @@ _HOME = {
     "sartor.front": ("Front",),
     "sartor.errors": ("SartorError",),
     "sartor.runs": ("Record",),
-    "sartor._search": ("load_task", "search"),
+    "sartor._search": ("load_task", "search", "train"),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
 
@@ -78,10 +78,11 @@ __all__ = [
     "Trial",
     "load_task",
     "search",
+    "train",
 ]
 
 if TYPE_CHECKING:
-    from sartor._search import load_task, search
+    from sartor._search import load_task, search, train
     from sartor.contracts import Candidate, Context, Device, Estimator, Strategy
     from sartor.data import Rows, Sealed, Splits
     from sartor.errors import SartorError

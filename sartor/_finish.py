@@ -51,6 +51,8 @@ def finish_trial(record: Record, run: RunInfo, trial: Trial, task: Task, space: 
     The test part is opened here alone, once a trial; a resumed search finds the test metrics recorded and does not
     open it again.
     """
+    import torch
+
     from sartor.devices.graph import trace
     from sartor.estimators.training import evaluate
 
@@ -62,7 +64,9 @@ def finish_trial(record: Record, run: RunInfo, trial: Trial, task: Task, space: 
     if splits.test is not None and not (tested and "pictures" in done):
         metrics, predictions = evaluate(task, network, trial.architecture, splits.test.open())
         path = folder / f"{trial.number}.pictures.npz"
-        pictures.save(task.show(predictions), path)
+        with torch.no_grad():
+            inspected = task.inspect(task.deploy(network, trial.architecture).eval())
+        pictures.save([*task.show(predictions), *inspected], path)
         record.add_file(run.id, trial.number, "pictures", path)
         record.add_metrics(run.id, trial.number, {f"test.{name}": value for name, value in metrics.items()})
         record.log(run.id, "test", f"the test part was opened for trial {trial.number}")
@@ -93,21 +97,18 @@ def _export(
     return path
 
 
-def export_trial(record: Record, run_id: str, which: str, file: Path | None) -> Path:
-    """Exports a retrained trial of a search's finalists to ONNX; returns the path of the file.
+def open_finalist(record: Record, run_id: str, which: str) -> tuple[RunInfo, Trial, Task, nn.Module]:
+    """Returns a retrained network of a search: the finalists' run, its trial, the task, the deployed network.
 
     Args:
         record: Where the run is.
         run_id: The search.
         which: ``chosen``, a number of the finalists' run, or an architecture as JSON.
-        file: Where to write; None is the folder of the run.
 
     Raises:
         InputError: no such finalist; the message lists those there are.
-        ExportError: the exported network does not agree with torch.
     """
     from sartor.engine import open_task
-    from sartor.export.onnx import export_onnx
 
     search = record.run(run_id)
     if search.kind != "search":
@@ -118,7 +119,7 @@ def export_trial(record: Record, run_id: str, which: str, file: Path | None) -> 
     finals = [child for child in record.children(search.id) if child.kind == "final"]
     trials = [t for t in record.trials(finals[-1].id) if t.state == "complete"] if finals else []
     if not trials:
-        raise InputError(f"{search.id} has no retrained network to export yet: go on with it by --resume")
+        raise InputError(f"{search.id} has no retrained network yet: go on with it by --resume")
     run = finals[-1]
     if which == "chosen":
         number = (search.result or {}).get("chosen", trials[0].number)
@@ -137,6 +138,25 @@ def export_trial(record: Record, run_id: str, which: str, file: Path | None) -> 
     space = task.space()
     network = trained_network(record, run, trial, task, space)
     deployed = task.deploy(network, trial.architecture).eval()
+    return run, trial, task, deployed
+
+
+def export_trial(record: Record, run_id: str, which: str, file: Path | None) -> Path:
+    """Exports a retrained trial of a search's finalists to ONNX; returns the path of the file.
+
+    Args:
+        record: Where the run is.
+        run_id: The search.
+        which: ``chosen``, a number of the finalists' run, or an architecture as JSON.
+        file: Where to write; None is the folder of the run.
+
+    Raises:
+        InputError: no such finalist; the message lists those there are.
+        ExportError: the exported network does not agree with torch.
+    """
+    from sartor.export.onnx import export_onnx
+
+    run, trial, task, deployed = open_finalist(record, run_id, which)
     path = file or record.path(run.id) / f"{trial.number}.onnx"
     export_onnx(deployed, task.example_inputs(trial.architecture), path, description=description(task, run, trial))
     return path

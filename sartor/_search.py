@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from sartor._environment import environment
-from sartor._finish import export_trial, finish_trial
+from sartor._finish import export_trial, finish_trial, open_finalist
 from sartor._progress import FinalistsChosen, Note, PhaseStarted, SearchDone, SearchProgress
 from sartor._start import Start, closest_message, epochs_within, feasible_start, promising_start
 from sartor._steering import Heard
@@ -39,7 +39,7 @@ from sartor.task import Task
 from sartor.trials import Fidelity, Proposal, Trial
 from sartor.units import parse_duration_s
 
-__all__ = ["export_trial", "load_task", "search"]
+__all__ = ["export_trial", "load_task", "open_finalist", "search", "train"]
 
 SEARCH_SHARES = 0.5, 0.85
 """Least and greatest share of a time budget after which no new trial is asked: the rest is for the finalists."""
@@ -48,6 +48,8 @@ FIRST_SHARE = 0.65
 RESERVE = 1.15
 """The rest of the budget over what retraining the finalists is expected to take: they are tested and exported too."""
 
+LISTED = "listed"
+"""The strategy that asks what it was given."""
 TRANSFER = "transfer"
 """The strategy that learns from earlier searches."""
 SCORED_SHARE = 0.1
@@ -96,6 +98,7 @@ def search(
     task_name: str | None = None,
     command: str | None = None,
     on_event: OnEvent | None = None,
+    alone: Architecture | None = None,
 ) -> Front:
     """Searches architectures for a task within limits; returns the front of retrained, tested, exported networks.
 
@@ -126,6 +129,7 @@ def search(
         task_name: How runs are called; by default the task's class in lower case.
         command: The command line that reproduces this, for the report.
         on_event: Called with the events of ``sartor._progress``.
+        alone: Trains this architecture instead of searching, see ``train``.
 
     Returns:
         The front of the finalists. ``trial.metrics`` has the validation metrics and, as ``test.<name>``, those of the
@@ -140,7 +144,7 @@ def search(
     say: OnEvent = on_event or (lambda event: None)
     if isinstance(task, str):
         task_name, task = task_name or task, load_task(task)
-    if budget is None and trials is None:
+    if budget is None and trials is None and alone is None:
         raise InputError("expected a budget such as 10m or a number of trials, got neither")
     if trials is not None and trials < 1:
         raise InputError(f"expected at least 1 trial, got {trials}")
@@ -158,6 +162,10 @@ def search(
     space, name = task.space(), task_name or type(task).__name__.lower()
     folder = Path(out)
     strategy_name, why = strategy or AUTO, ""
+    if alone is not None:
+        if alone not in space:
+            raise InputError(f"{alone.to_json()} is no architecture of the space of {name}")
+        halving, strategy_name = False, LISTED
     weights = None if shared_weights is None else _weights(shared_weights, space)
     if strategy_name == AUTO and strategy_options:
         raise InputError("options of a strategy need the strategy's name, not auto")
@@ -179,7 +187,7 @@ def search(
         strategy_name, why = TRANSFER, f"begun with {', '.join(map(str, transfer))}"
     if strategy_name == TRANSFER:
         own_options |= _sources(folder, name, transfer, space, resume)
-    strategy_spec = find("strategies", strategy_name)
+    strategy_version = 1 if alone is not None else find("strategies", strategy_name).version
     job = _Job(
         task=task,
         name=name,
@@ -196,9 +204,10 @@ def search(
         strategy=strategy_name,
         strategy_options=own_options,
         halving=halving,
-        strategy_version=strategy_spec.version,
+        strategy_version=strategy_version,
         promising=promising,
         weights=weights,
+        alone=alone,
         notes=(f"strategy {strategy_name}: {why}",) if why and not (weights and weights.derived) else (),
         say=say,
     )
@@ -216,6 +225,56 @@ def search(
             run = _reopen(job, record, epochs)
             job.say(Note(f"going on with {run[0].id}"))
             return _search(job, record, *run, budget_s, trials, started)
+
+
+def train(
+    task: Task | str,
+    *,
+    architecture: Architecture | None = None,
+    limits: Sequence[str | Limit] = (),
+    epochs: float | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    devices: Sequence[str] = DEFAULT_DEVICES,
+    out: str | Path = "sartor-out",
+    resume: bool = False,
+    task_name: str | None = None,
+    command: str | None = None,
+    on_event: OnEvent | None = None,
+) -> Front:
+    """Trains one architecture without a search, by default the task's baseline; tests, exports and reports it.
+
+    It is a search over that architecture alone: looked at for a ninth of the epochs, then trained from scratch.
+
+    Args:
+        task: As for ``search``, as is all that is not named here.
+        architecture: Of the task's space.
+
+    Returns:
+        The front of that one network.
+
+    Raises:
+        InputError: an argument cannot be used.
+        BudgetError: it breaks a limit.
+    """
+    if isinstance(task, str):
+        task_name, task = task_name or task, load_task(task)
+    return search(
+        task,
+        alone=task.baseline() if architecture is None else architecture,
+        limits=limits,
+        epochs=epochs,
+        finalists=1,
+        seed=seed,
+        workers=0,
+        device=device,
+        devices=devices,
+        out=out,
+        resume=resume,
+        task_name=task_name,
+        command=command,
+        on_event=on_event,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -240,6 +299,7 @@ class _Job:
     strategy_version: int
     promising: int
     weights: _Weights | None
+    alone: Architecture | None
     notes: tuple[str, ...]
     say: OnEvent
 
@@ -247,6 +307,8 @@ class _Job:
         self, space: Space, fidelities: tuple[Fidelity, ...], seed: int, initial: Sequence[Architecture]
     ) -> Strategy:
         """Returns the strategy on a part of the space, within successive halving where it is to be."""
+        if self.alone is not None:
+            return Listed([Proposal(self.alone, _short(fidelities[-1]))])
         if self.weights is not None:
             fidelities = self.weights.fidelities(fidelities)
             if self.weights.derived is not None:
@@ -262,6 +324,8 @@ class _Job:
     def problem(self, fidelities: Sequence[Fidelity], *, final: bool) -> Problem:
         estimator = "sartor.estimators.training:Training"
         options: dict[str, Any] = {"keep": final, "device": self.device}
+        if self.alone is not None and not final:
+            fidelities = (_short(fidelities[-1]),)
         if self.weights is not None and not final:
             fidelities = self.weights.fidelities(fidelities)
             if self.weights.derived is None:
@@ -291,6 +355,7 @@ class _Job:
             "strategy_version": self.strategy_version,
             "promising": self.promising,
             **({} if self.weights is None else {"shared_weights": self.weights.place, "weights": self.weights.sha256}),
+            **({} if self.alone is None else {"alone": dict(self.alone)}),
             "halving": self.halving,
             "fidelities": [[f.amount, f.unit] for f in fidelities],
             "devices": list(self.devices),
@@ -323,8 +388,13 @@ class _Weights:
     def fidelities(self, full: Sequence[Fidelity]) -> tuple[Fidelity, ...]:
         """Returns those of the search: a short training of what was derived, else none at all."""
         if self.derived is not None:
-            return (Fidelity(round(full[-1].amount / 9, 4), full[-1].unit),)
+            return (_short(full[-1]),)
         return (INHERITED,)
+
+
+def _short(full: Fidelity) -> Fidelity:
+    """Returns what one architecture is looked at with before it is trained in full."""
+    return Fidelity(round(full.amount / 9, 4), full.unit)
 
 
 def _weights(place: str | Path, space: Space) -> _Weights:
@@ -383,7 +453,9 @@ def _search(
         ends = started + budget_s - run.elapsed_s
         deadline = _Deadline(job, fidelities[-1], budget_s, ends)
     what = f"searching {_count(job.space)} architectures by {job.strategy}"
-    if job.weights is not None and job.weights.derived is not None:
+    if job.alone is not None:
+        what = "training one architecture"
+    elif job.weights is not None and job.weights.derived is not None:
         what = "training the architecture that was derived"
     job.say(PhaseStarted(run.id, what))
     problem = job.problem(fidelities, final=False)
@@ -477,9 +549,13 @@ def _begin(
     return run, start
 
 
-def _latest_search(record: Record, name: str) -> RunInfo | None:
-    """Returns the latest search of a task."""
-    searches = [run for run in record.runs() if run.kind == "search" and run.config.get("task_name") == name]
+def _latest_search(record: Record, name: str, alone: bool = False) -> RunInfo | None:
+    """Returns the latest search of a task, or the latest training of one architecture ``alone``."""
+    searches = [
+        run
+        for run in record.runs()
+        if run.kind == "search" and run.config.get("task_name") == name and ("alone" in run.config) == alone
+    ]
     return searches[-1] if searches else None
 
 
@@ -508,7 +584,7 @@ def _sources(folder: Path, name: str, transfer: Sequence[str | Path], space: Spa
 
 def _reopen(job: _Job, record: Record, epochs: float | None) -> tuple[RunInfo, Start]:
     """Reopens the latest search of this task."""
-    run = _latest_search(record, job.name)
+    run = _latest_search(record, job.name, job.alone is not None)
     if run is None:
         raise _nothing_to_resume(job.name, record.out)
     recorded = tuple(Fidelity(amount, unit) for amount, unit in run.config["fidelities"])
@@ -734,7 +810,9 @@ def _conclude(job: _Job, record: Record, run: RunInfo, final_run: RunInfo, start
         f"{best} validation {primary.name} ({chosen.metrics[primary.name]:.4f})"
         f" of {len(within)} networks retrained from scratch within the limits"
     )
-    if baseline is chosen:
+    if job.alone is not None:
+        why = f"trained alone, validation {primary.name} {chosen.metrics[primary.name]:.4f}"
+    elif baseline is chosen:
         why += "; it is the hand-designed baseline: the search found nothing better"
     record.set_result(run.id, {"chosen": chosen.number, "why": why})
     record.set_state(final_run.id, "complete")

@@ -54,6 +54,33 @@ class Lines:
 
 
 @dataclass(frozen=True)
+class Curve:
+    """A function of one variable, with how sure it is and where the data are, e.g. a term of an additive model.
+
+    Attributes:
+        x: Ascending numbers, shape ``(n,)``; positions 0 .. n - 1 when there are ``ticks``.
+        y: Values, ``(num_series, n)``.
+        low, high: A band around each series, ``(num_series, n)``.
+        density: Share of the data in bins of equal width from the first to the last ``x``, or at each of the ticks.
+        names: Of the series; none for one.
+        ticks: Names of the positions, when the variable is of categories.
+        x_label, y_label: Of the axes.
+        title: What is shown.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    density: np.ndarray
+    names: tuple[str, ...] = ()
+    ticks: tuple[str, ...] = ()
+    x_label: str = ""
+    y_label: str = ""
+    title: str = ""
+
+
+@dataclass(frozen=True)
 class Table:
     """Rows of text under a header."""
 
@@ -62,8 +89,8 @@ class Table:
     title: str = ""
 
 
-Picture = Gallery | Matrix | Lines | Table
-_KINDS: dict[str, type] = {kind.__name__: kind for kind in (Gallery, Matrix, Lines, Table)}
+Picture = Gallery | Matrix | Lines | Curve | Table
+_KINDS: dict[str, type] = {kind.__name__: kind for kind in (Gallery, Matrix, Lines, Curve, Table)}
 
 
 def save(pictures: Sequence[Picture], path: Path) -> None:

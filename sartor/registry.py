@@ -74,10 +74,19 @@ class Spec:
 
 @dataclass(frozen=True)
 class TaskSpec(Spec):
-    """A task by name; ``options`` names a frozen dataclass of annotated fields, ``sources`` the named data sets."""
+    """A task by name.
+
+    Attributes:
+        options: Names a frozen dataclass of annotated fields.
+        sources: The named data sets.
+        reader: ``"package.module:function"`` of (paths, description of an exported file) that gives a
+            ``sartor.export.examples.Examples`` for each path; what ``describe()`` says under ``preprocess``. Without
+            torch. A file that says another function is not obeyed.
+    """
 
     options: str = ""
     sources: tuple[str, ...] = ()
+    reader: str = ""
 
 
 def resolve(target: str) -> Any:

@@ -121,6 +121,27 @@ class Task:
         """Returns pictures of the output for the report."""
         return ()
 
+    def inspect(self, deployed: nn.Module) -> Sequence[Picture]:
+        """Returns pictures of what a trained network has learnt, whatever it is used on, for the report.
+
+        Args:
+            deployed: What ``deploy`` made of it, in eval mode; gradients are off.
+        """
+        return ()
+
+    def explain(self, deployed: nn.Module, row: int, source: str | None = None) -> Sequence[Picture]:
+        """Returns why a trained network says what it says of one example.
+
+        Args:
+            deployed: As for ``inspect``.
+            row: Number of the example in the data, from 1.
+            source: Other data than the task's own.
+
+        Raises:
+            InputError: networks of this task cannot be explained so; there is no such example.
+        """
+        raise InputError(f"{type(self).__name__} does not explain single predictions: its networks are no sums of terms")
+
     @property
     def primary(self) -> str:
         return next(iter(self.metrics))

@@ -23,6 +23,7 @@ app = App(
 app.command(
     "sartor.cli._search:app", name="search", help="Search architectures for a task; train, test, export, report."
 )
+app.command("sartor.cli._train:app", name="train", help="Train the hand-designed network of a task, without a search.")
 app.command("sartor.cli._supernet:app", name="supernet", help="Train the weights of all architectures at once.")
 app.command("sartor.cli._supernet:subnet", name="subnet", help="Take networks out of shared weights, one a limit.")
 app.command("sartor.cli._supernet:trust", name="trust", help="Say how far a ranking by shared weights can be trusted.")
@@ -32,7 +33,7 @@ app.command("sartor.cli._runs:report", name="report", help="Write the HTML repor
 app.command("sartor.cli._explain:explain", name="explain", help="Say which choices mattered in a run.")
 app.command("sartor.cli._steer:steer", name="steer", help="Steer a search: like, dislike, narrow.")
 app.command("sartor.cli._export:export", name="export", help="Export a trained network of a run.")
-app.command("sartor.cli._export:predict", name="predict", help="Label images with an exported network.")
+app.command("sartor.cli._export:predict", name="predict", help="Predict for images or tables with an exported network.")
 app.command("sartor.cli._simulate:run", name="simulate", help="Run a strategy on a published table; print its regret.")
 app.command("sartor.cli._score:run", name="score", help="Score architectures without training any.")
 app.command("sartor.cli._lists:tasks", name="tasks", help="List the tasks.")
@@ -50,6 +51,10 @@ def main(tokens: Sequence[str] | None = None) -> None:
             from sartor.cli._search import run
 
             run(arguments[1:])
+        elif arguments[:1] == ["train"]:
+            from sartor.cli._train import run as run_train
+
+            run_train(arguments[1:])
         elif arguments[:1] == ["supernet"]:
             from sartor.cli._supernet import run as run_supernet
 

@@ -27,10 +27,13 @@ def explain(
     *,
     objective: list[str] | None = None,
     top: int = 10,
+    row: int | None = None,
+    network: str = "chosen",
+    data: Annotated[str | None, Parameter(name=["--data", "-d"])] = None,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
     out: Out = DEFAULT_OUT,
 ) -> None:
-    """Say which choices mattered in a run and what its best architectures share.
+    """Say which choices mattered in a run and what its best architectures share; or why a network predicts what it does.
 
     Parameters
     ----------
@@ -40,6 +43,12 @@ def explain(
         Metric or cost to explain, e.g. latency_ms; by default the objectives of the search.
     top
         How many rows of each table.
+    row
+        Explain the prediction of this example of the data, from 1, instead of the search; the task says how.
+    network
+        For a row: "chosen", the number of a retrained trial, or an architecture as JSON.
+    data
+        For a row: other data than the run's.
     as_json
         Print everything as JSON.
     out
@@ -50,6 +59,11 @@ def explain(
     if top < 1:
         raise InputError(f"expected at least 1 row, got --top {top}")
     record = Record(out, read_only=True)
+    if row is not None:
+        _explain_row(record, _search_run(record, run), network, row, data, top, as_json)
+        return
+    if data is not None or network != "chosen":
+        raise InputError("--data and --network explain a prediction: say which by --row N")
     found = explain_run(record, _search_run(record, run), objective or ())
     if as_json:
         print(json.dumps(dataclasses.asdict(found), indent=1, ensure_ascii=False))
@@ -80,11 +94,38 @@ def explain(
     console.print(f"[bold]What the best share[/bold]: {escape(found.shared.words)}", highlight=False)
     if found.shared.rows:
         shared = Table("", "best", "evaluated", "space", "by chance", box=None, header_style="bold", pad_edge=False)
-        for row in found.shared.rows[:top]:
-            shares = (f"{share:.0%}" for share in (row.best, row.evaluated, row.space))
-            shared.add_row(escape(row.what), *shares, f"{row.chance:.2g}")
+        for each in found.shared.rows[:top]:
+            shares = (f"{share:.0%}" for share in (each.best, each.evaluated, each.space))
+            shared.add_row(escape(each.what), *shares, f"{each.chance:.2g}")
         console.print(shared)
         console.print(f"By chance: corrected for {found.shared.num_tests} tests.", highlight=False)
+
+
+def _explain_row(
+    record: Record, run: str, network: str, row: int, data: str | None, top: int, as_json: bool
+) -> None:
+    """Prints why a retrained network says what it says of one example."""
+    from sartor._finish import open_finalist
+    from sartor.pictures import Table as Tabular
+
+    _, _, task, deployed = open_finalist(record, run, network)
+    tables = [picture for picture in task.explain(deployed, row, data) if isinstance(picture, Tabular)]
+    if as_json:
+        print(json.dumps([dataclasses.asdict(table) for table in tables], indent=1, ensure_ascii=False))
+        return
+    console = Console()
+    for each in tables:
+        table = Table(*map(escape, each.header), box=None, header_style="bold", pad_edge=False)
+        # What the terms start from and come to is not cut off.
+        last = each.rows[-1]
+        for cells in each.rows[: top + 1]:
+            table.add_row(*map(escape, cells))
+        if len(each.rows) > top + 2:
+            table.add_row(f"... {len(each.rows) - top - 2} smaller ones")
+        if len(each.rows) > top + 1:
+            table.add_row(*map(escape, last))
+        console.print(f"[bold]{escape(each.title)}[/bold]", highlight=False)
+        console.print(table)
 
 
 def _between(low: float, high: float) -> str:

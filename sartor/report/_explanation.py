@@ -144,7 +144,7 @@ def _bars(figure: Importance) -> tuple[tuple[Bar, ...], tuple[tuple[float, str],
         parts.append((pair.share, pair.low, pair.high, " with ".join(pair.names), text, True))
     if not parts:
         return (), (), 0.0
-    ticks = _ticks(0.0, min(1.0, max(high for _, _, high, *_ in parts)))
+    ticks = round_ticks(0.0, min(1.0, max(high for _, _, high, *_ in parts)))
     # The axis ends at a tick, so that no bar is longer than it.
     scale = (WIDTH - RIGHT - LEFT) / max(ticks[-1], 1e-9)
 
@@ -175,7 +175,7 @@ def _dots(
     ends = [end for _, drawn in effects for e in drawn for end in (e.low, e.high)]
     if not ends:
         return (), (), (), 0.0
-    ticks = _ticks(min(ends), max(ends))
+    ticks = round_ticks(min(ends), max(ends))
     scale = (WIDTH - RIGHT - LEFT) / max(ticks[-1] - ticks[0], 1e-300)
 
     def at(value: float) -> float:
@@ -210,7 +210,7 @@ def _tick(name: str, value: float) -> str:
     return format_figure(name, value) if name in FIGURES else f"{value:g}"
 
 
-def _ticks(low: float, high: float) -> list[float]:
+def round_ticks(low: float, high: float) -> list[float]:
     """Returns three to six round numbers that enclose the range."""
     span = max(high - low, abs(high) * 1e-6, 1e-12)
     power = 10.0 ** math.floor(math.log10(span / 4))

@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 from scipy import stats
 
-from sartor.pictures import Gallery, Lines, Matrix, Picture, Table
+from sartor.pictures import Curve, Gallery, Lines, Matrix, Picture, Table
+from sartor.report._curve import CurveView, curve
 
 MAX_IMAGES = 60
 """Images of one gallery that are put into the page."""
@@ -84,7 +85,7 @@ class TableView:
     kind: str = "table"
 
 
-View = GalleryView | MatrixView | LinesView | TableView
+View = GalleryView | MatrixView | LinesView | CurveView | TableView
 
 
 def view(picture: Picture) -> View:
@@ -95,6 +96,8 @@ def view(picture: Picture) -> View:
         return _matrix(picture)
     if isinstance(picture, Lines):
         return _lines(picture)
+    if isinstance(picture, Curve):
+        return curve(picture)
     return table(picture)
 
 

@@ -65,6 +65,7 @@ SPEC = TaskSpec(
     citation="digits: Alpaydin and Kaynak 1998; fashion-mnist: Xiao et al. 2017, arXiv:1708.07747",
     options="sartor.tasks.images.options:Options",
     sources=("digits", "fashion-mnist"),
+    reader="sartor.tasks.images.preprocess:read",
 )
 
 

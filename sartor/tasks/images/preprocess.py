@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from sartor.errors import DataError, MissingExtraError, near
+from sartor.export.examples import Examples
 
 try:
     from PIL import Image, ImageOps, UnidentifiedImageError
@@ -147,6 +148,12 @@ def load_image(path: str | Path, description: Mapping[str, Any]) -> np.ndarray:
     except PILLOW_ERRORS as error:
         raise DataError(f"{path} is not a readable image: {reason(error)}") from error
     return pixels[None].astype(np.float32) / EIGHT_BITS
+
+
+def read(paths: Sequence[Path], description: Mapping[str, Any]) -> Iterator[Examples]:
+    """Gives each image file as the network takes it, for ``sartor.export.predict``; see ``load_image``."""
+    for path in paths:
+        yield Examples(path, (load_image(path, description),))
 
 
 def reason(error: Exception) -> str:

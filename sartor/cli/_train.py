@@ -1,0 +1,94 @@
+"""``sartor train TASK``: the baseline, or one architecture, without a search."""
+
+# Annotations are read at run time: the task's own options are only known then.
+import dataclasses
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import App, Group, Parameter
+
+from sartor.cli import DEFAULT_OUT
+from sartor.cli._tasks import task_app, task_options
+from sartor.registry import TaskSpec
+
+
+def _command(spec: TaskSpec, options_type: type[Any]) -> Callable[..., None]:
+    kept = Group.create_ordered("Training")
+    own = Group.create_ordered(f"Options of {spec.name}")
+
+    def train(
+        *,
+        data: Annotated[str | None, Parameter(name=["--data", "-d"], group=kept)] = None,
+        architecture: Annotated[str | None, Parameter(name=["--architecture", "-a"], group=kept)] = None,
+        limit: Annotated[list[str] | None, Parameter(name=["--limit", "-l"], group=kept, negative=())] = None,
+        epochs: Annotated[float | None, Parameter(group=kept)] = None,
+        seed: Annotated[int, Parameter(group=kept)] = 0,
+        device: Annotated[Literal["cpu", "cuda"], Parameter(group=kept)] = "cpu",
+        out: Annotated[Path, Parameter(name=["--out", "-o"], group=kept)] = DEFAULT_OUT,
+        resume: Annotated[bool, Parameter(negative=(), group=kept)] = False,
+        options: Annotated[Any, Parameter(name="*", group=own)] = options_type(),  # noqa: B008
+    ) -> None:
+        """Train one network without a search, by default the hand-designed baseline; test, export and report it.
+
+        Parameters
+        ----------
+        data
+            The data, or the name of a known data set; a bundled one when left out.
+        architecture
+            Choices as JSON that differ from the baseline's, e.g. '{"network.pairs": 5}'.
+        limit
+            What must hold, e.g. latency=1ms; repeat for several.
+        epochs
+            Length of the training; by default chosen from the size of the data.
+        seed
+            Same seed, same result.
+        device
+            Where to train.
+        out
+            Folder of results.
+        resume
+            Go on with the interrupted training of this task in the folder of results.
+        """
+        from sartor._search import train as run_train
+        from sartor.cli._progress import Progress
+        from sartor.space import Architecture
+
+        task = spec.load()(data, **dataclasses.asdict(options))
+        chosen = task.baseline()
+        if architecture is not None:
+            chosen = task.space().architecture({**chosen, **Architecture.from_json(architecture)})
+        started_by = ["sartor", *(token for token in sys.argv[1:] if token != "--resume")]
+        try:
+            with Progress() as progress:
+                front = run_train(
+                    task,
+                    architecture=chosen,
+                    limits=limit or (),
+                    epochs=epochs,
+                    seed=seed,
+                    device=device,
+                    out=out,
+                    resume=resume,
+                    task_name=spec.name.lower(),
+                    command=shlex.join(started_by),
+                    on_event=progress,
+                )
+        except KeyboardInterrupt as interrupt:
+            reason = str(interrupt) or "interrupted; the last checkpoint is kept"
+            raise KeyboardInterrupt(f"{reason}\ngo on with: {shlex.join([*started_by, '--resume'])}") from None
+        progress.finish(front)
+
+    # The annotation with the task's own type is only known here.
+    train.__annotations__["options"] = Annotated[options_type, Parameter(name="*", group=own)]
+    return train
+
+
+def run(tokens: Sequence[str]) -> None:
+    """Runs ``sartor train`` with the tokens behind it."""
+    task_app("train", tokens, lambda spec: _command(spec, task_options(spec)))
+
+
+app = App(name="train", help="Train the hand-designed network of a task, without a search.")
