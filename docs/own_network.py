@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from sartor import Metric, OneOf, Space
 from sartor.tasks.images import Images
-from sartor.tasks.images.metrics import confusion
+from sartor.metrics import confusion
 
 
 class MyNet(nn.Module):

@@ -33,9 +33,12 @@ and half the kernel, pooling is by ``mean`` and never by output size.
 | cells, operations on vertices | matrix_cell | ``MatrixCell``, ``MatrixCellNet`` |
 | fabrics | fabric | ``Fabric``, ``FabricNode``, ``FabricConv`` |
 | cells of two inputs | darts_cell | ``DartsCell``, ``DartsNet``, ``skip_connect`` |
+| sums of small networks | additive, piecewise | ``NeuralAdditive``, ``ShapeNetworks``, ``GroupedLinear``, \
+``GroupedExU``, ``PiecewiseLinear`` |
 | composition | chain | ``Chain``, ``Stage``, ``ClassifierHead``, ``attach`` |
 """
 
+from sartor.nets.additive import GroupedExU, GroupedLinear, NeuralAdditive, ShapeNetworks
 from sartor.nets.attention import SqueezeExcite
 from sartor.nets.cell import Cell, CellNet
 from sartor.nets.chain import Chain, ClassifierHead, Stage, attach
@@ -59,6 +62,7 @@ from sartor.nets.linear_attention import FourierMixing, linformer_attention, per
 from sartor.nets.local_attention import WindowAttention, sliding_window_attention
 from sartor.nets.matrix_cell import MatrixCell, MatrixCellNet
 from sartor.nets.normalisation import ChannelRMSNorm, Standardise, batch_norm, group_norm
+from sartor.nets.piecewise import PiecewiseLinear
 from sartor.nets.pooling import AdaptiveAvgPool, AvgPool, GlobalAvgPool, MaxPool, Zero
 from sartor.nets.residual import BasicBlock, Bottleneck, PoolShortcut
 from sartor.nets.transformer import (
@@ -96,17 +100,22 @@ __all__ = [
     "FourierMixing",
     "GlobalAvgPool",
     "Highway",
+    "GroupedExU",
+    "GroupedLinear",
     "MBConv",
     "MatrixCell",
     "MatrixCellNet",
     "MaxPool",
     "MultiHeadAttention",
+    "NeuralAdditive",
     "PatchEmbedding",
     "PixelShuffle",
+    "PiecewiseLinear",
     "PoolShortcut",
     "ReluConvBn",
     "ResizeConv",
     "SepConv",
+    "ShapeNetworks",
     "SqueezeExcite",
     "Stage",
     "Standardise",

@@ -12,7 +12,7 @@ from sartor.estimators.training import evaluate, steps_for
 from sartor.pictures import Gallery, Matrix, Table
 from sartor.registry import find
 from sartor.tasks.images import SPEC
-from sartor.tasks.images.metrics import accuracy, balanced_accuracy, calibration_error, cross_entropy
+from sartor.metrics import accuracy, balanced_accuracy, calibration_error, cross_entropy
 from sartor.tasks.images.options import SpaceName
 from sartor.tasks.images.task import Images, augment, channel_statistics
 from sartor.testing.tasks import check_listing, check_task

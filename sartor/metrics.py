@@ -1,0 +1,82 @@
+"""Metrics that several tasks share: functions of predictions. No torch.
+
+Of classes: ``label`` int64 ``(n,)`` and ``probabilities`` float64 ``(n, classes)``. Of numbers: ``target`` and
+``value``, float64 ``(n,)``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sartor.task import Predictions
+
+NUM_BINS = 15
+"""Bins of the calibration error (Guo et al. 2017)."""
+
+
+def confusion(predictions: Predictions) -> np.ndarray:
+    """Returns counts, int64 of shape ``(classes, classes)``: rows are true classes, columns predicted ones."""
+    probabilities = predictions["probabilities"]
+    num = probabilities.shape[1]
+    flat = predictions["label"] * num + probabilities.argmax(1)
+    return np.bincount(flat, minlength=num * num).reshape(num, num)
+
+
+def accuracy(predictions: Predictions) -> float:
+    """Returns the share of examples whose most probable class is theirs."""
+    return float((predictions["probabilities"].argmax(1) == predictions["label"]).mean())
+
+
+def balanced_accuracy(predictions: Predictions) -> float:
+    """Returns the mean recall of the classes that have examples."""
+    counts = confusion(predictions)
+    present = counts.sum(1)
+    return float((np.diag(counts)[present > 0] / present[present > 0]).mean())
+
+
+def cross_entropy(predictions: Predictions) -> float:
+    """Returns the mean negative log probability of the true class, in nats."""
+    rows = np.arange(len(predictions["label"]))
+    chosen = predictions["probabilities"][rows, predictions["label"]]
+    # Underflow to 0 would make one example decide; a double's least is 708 nats away.
+    return float(-np.log(np.maximum(chosen, np.finfo(np.float64).tiny)).mean())
+
+
+def calibration_error(predictions: Predictions) -> float:
+    """Returns the expected calibration error, 15 bins of equal width (Guo et al. 2017, arXiv:1706.04599)."""
+    probabilities = predictions["probabilities"]
+    sure = probabilities.max(1)
+    right = probabilities.argmax(1) == predictions["label"]
+    bins = np.minimum(NUM_BINS - 1, np.ceil(sure * NUM_BINS).astype(np.int64) - 1)
+    gap = np.bincount(bins, weights=right - sure, minlength=NUM_BINS)
+    return float(np.abs(gap).sum() / len(sure))
+
+
+def area_under_curve(predictions: Predictions) -> float:
+    """Returns the area under the ROC curve of the second of two classes, ties counted half; 0.5 without both."""
+    label, score = predictions["label"], predictions["probabilities"][:, 1]
+    positive = int(label.sum())
+    negative = len(label) - positive
+    if not positive or not negative:
+        return 0.5
+    _, place, counts = np.unique(score, return_inverse=True, return_counts=True)
+    # The mean rank of ties (Mann and Whitney 1947).
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]
+    return float((ranks[label == 1].sum() - positive * (positive + 1) / 2) / (positive * negative))
+
+
+def root_mean_squared_error(predictions: Predictions) -> float:
+    """Returns the root of the mean squared error, in the target's unit."""
+    return float(np.sqrt(((predictions["value"] - predictions["target"]) ** 2).mean()))
+
+
+def mean_absolute_error(predictions: Predictions) -> float:
+    """Returns the mean absolute error, in the target's unit."""
+    return float(np.abs(predictions["value"] - predictions["target"]).mean())
+
+
+def r_squared(predictions: Predictions) -> float:
+    """Returns the share of the target's variance that is explained, at most 1; 0 where the target does not vary."""
+    target = predictions["target"]
+    spread = ((target - target.mean()) ** 2).sum()
+    return float(1 - ((predictions["value"] - target) ** 2).sum() / spread) if spread else 0.0

@@ -1,0 +1,60 @@
+"""What a person may choose of the tables task. No torch: the command line reads it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from sartor.errors import InputError, near
+from sartor.task import Task
+
+Purpose = Literal["auto", "regression", "classification"]
+
+
+@dataclass(frozen=True)
+class Options(Task.Options):
+    """Options of the tables task.
+
+    Attributes:
+        target: Column to predict.
+        purpose: Predict numbers or classes; auto decides by the target's values and says so.
+        categories: Columns, by commas, that are categories although their values look like numbers or dates.
+        ignore: Columns, by commas, that are left out.
+        group: Column of ids (a patient, a household): all rows of an id go to the same part.
+        split: Column that says which part each row is in: train, validation or test.
+        missing: Further texts, by commas, that stand for a missing value.
+        levels: Most categories of a column that are told apart; rarer ones are one.
+        validation: Share of the rows that scores architectures, where the data have no such part.
+        test: Share of the rows that is kept back to test finalists, where the data have no such part.
+        split_seed: Seed of the parts that are drawn.
+    """
+
+    target: str | None = None
+    purpose: Purpose = "auto"
+    categories: str = ""
+    ignore: str = ""
+    group: str | None = None
+    split: str | None = None
+    missing: str = ""
+    levels: int = 32
+    validation: float = 0.15
+    test: float = 0.15
+    split_seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not (0 < self.validation < 1 and 0 <= self.test < 1 and self.validation + self.test <= 0.9):
+            raise InputError(
+                "validation and test are shares that leave at least a tenth for training (test may be 0),"
+                f" got {self.validation} and {self.test}"
+            )
+        if self.levels < 2:
+            raise InputError(f"levels: expected at least 2, got {self.levels}")
+        if self.split_seed < 0:
+            raise InputError(f"split_seed: expected 0 or more, got {self.split_seed}")
+        if self.purpose not in get_args(Purpose):
+            raise InputError(f"purpose: there is no {self.purpose!r}{near(self.purpose, get_args(Purpose))}")
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """Returns the names in a text that separates them by commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())

@@ -1,0 +1,228 @@
+"""The tables task: neural additive models, whose every prediction is a sum of terms that a person can read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sartor.data import Rows, Sealed, Splits
+from sartor.metrics import (
+    accuracy,
+    area_under_curve,
+    balanced_accuracy,
+    calibration_error,
+    cross_entropy,
+    mean_absolute_error,
+    r_squared,
+    root_mean_squared_error,
+)
+from sartor.task import Metric, Predictions, Task
+from sartor.tasks.tables.data import TEST, TRAIN, VALIDATION, Prepared, load
+from sartor.tasks.tables.network import Additive, Encoder
+from sartor.tasks.tables.options import Options
+from sartor.tasks.tables.pairs import rank_pairs
+from sartor.tasks.tables.space import hand_designed, make_space
+from sartor.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from sartor.space import Architecture, Space
+    from sartor.training import Step
+
+PREDICT_BATCH = 4096
+STEPS = 1500
+"""Of a full training: enough for small subnetworks to come near their best."""
+LONGEST_EPOCHS = 200.0
+LEFT_OUT = 7
+"""Each member of an ensemble leaves out one in so many training rows, so that members differ as new data would."""
+MOST_MEMBERS = 16
+
+_OF_CLASSES = {
+    "cross_entropy": Metric(cross_entropy, "min", "nats"),
+    "accuracy": Metric(accuracy),
+    "balanced_accuracy": Metric(balanced_accuracy),
+    "calibration_error": Metric(calibration_error, "min"),
+}
+_OF_NUMBERS = {
+    "rmse": Metric(root_mean_squared_error, "min"),
+    "mae": Metric(mean_absolute_error, "min"),
+    "r2": Metric(r_squared),
+}
+
+
+class Tables(Task):
+    """Rows of a table: numbers, categories, dates and missing values to a number or a class.
+
+    See the package's page for data, preparation, parts and metrics. The data are read when the task is made, so that
+    what is wrong with them is said at once.
+
+    Args:
+        source: A CSV, TSV or Parquet file, a name (``breast-cancer``, ``diabetes``, ``wine``), or None for the first.
+        options: See ``Options``; a file needs ``target``.
+
+    Attributes:
+        epochs: Of a full training: about 1,500 steps.
+        class_names: In the order of the logits; none for numbers.
+
+    Raises:
+        DataError: the data cannot be used; the message says why and what to do.
+    """
+
+    Options = Options
+    metrics = {**_OF_NUMBERS, **_OF_CLASSES}
+
+    def __init__(self, source: str | None = None, **options: Any) -> None:
+        super().__init__(source, **options)
+        self._prepared: Prepared = load(source, self.options)
+        self.form, self.class_names = self._prepared.form, self._prepared.classes
+        num_classes = len(self.class_names)
+        if num_classes:
+            self.metrics = dict(_OF_CLASSES)
+            if num_classes == 2:
+                self.metrics["auc"] = Metric(area_under_curve)
+        else:
+            self.metrics = dict(_OF_NUMBERS)
+        train = self._prepared.rows_of(TRAIN)
+        self._x, y = self._prepared.x[train], self._prepared.y[train]
+        if num_classes:
+            share = np.bincount(y, minlength=num_classes) / len(y)
+            self._offset = np.log(share / share[0])[1:] if num_classes == 2 else np.log(share)
+            self._scale = 1.0
+        else:
+            self._offset, self._scale = np.array([y.mean()]), float(y.std())
+        self.num_outputs = len(self._offset)
+        batch = next(size for rows, size in ((1_500, 64), (8_000, 128), (30_000, 256), (math.inf, 512)) if len(y) <= rows)
+        batch = min(batch, max(2, len(y) // 4))
+        self.recipe = Recipe(
+            optimizer="adamw", learning_rate=5e-3, weight_decay=1e-2, batch_size=batch, ema_decay=0.99, warmup=0.05
+        )
+        self.epochs = float(round(min(LONGEST_EPOCHS, max(4.0, STEPS * batch / len(y)))))
+        self._splits: Splits | None = None
+        self._training: tuple[nn.Module, Mapping[str, Any] | None, Additive] | None = None
+
+    # --- data
+
+    def data(self) -> Splits:
+        if self._splits is None:
+            rows = {name: self._prepared.rows_of(name) for name in (TRAIN, VALIDATION, TEST)}
+            held = {name: index for name, index in rows.items() if len(index)}
+            test = held.get(TEST)
+            self._splits = Splits(
+                self._rows(held[TRAIN]),
+                self._rows(held[VALIDATION]),
+                None if test is None else Sealed(lambda: self._rows(test)),
+                ids={name: self._prepared.ids[index] for name, index in held.items()},
+                fingerprint=self._prepared.fingerprint,
+                notes=self._prepared.notes,
+            ).check()
+        return self._splits
+
+    def _rows(self, index: np.ndarray) -> Rows:
+        rng = np.random.default_rng(self.options.split_seed)
+        lots = rng.integers(0, LEFT_OUT**MOST_MEMBERS, len(self._prepared.y))
+        return Rows(
+            x=torch.from_numpy(self._prepared.x[index]),
+            y=torch.from_numpy(self._prepared.y[index]),
+            lot=torch.from_numpy(lots[index]),
+            row=torch.from_numpy(self._prepared.rows[index]),
+        )
+
+    @cached_property
+    def pairs(self) -> list[tuple[int, int]]:
+        """Pairs of features, the strongest interaction of the training part first."""
+        train = self._prepared.rows_of(TRAIN)
+        return rank_pairs(self._x, self._prepared.y[train], len(self.class_names))
+
+    # --- space
+
+    def space(self) -> Space:
+        if self._space is None:
+            levels = max((len(feature.levels) for feature in self.form.features), default=0)
+            self._space = make_space(len(self.form.features), levels, self.num_outputs)
+        return self._space
+
+    def baseline(self) -> Architecture:
+        return hand_designed(self.space())
+
+    # --- training
+
+    def loss(self, network: nn.Module, batch: Mapping[str, Tensor], step: Step) -> Tensor:
+        """Returns the mean loss of the members, each on the rows that are its own, and the penalty on their terms."""
+        if self._training is None or self._training[0] is not network or self._training[1] != step.architecture:
+            self._training = (network, step.architecture, self.deploy(network, step.architecture))
+        model = self._training[2]
+        terms = model.terms(batch["x"])
+        scores = model.scores(terms)
+        members = scores.shape[0]
+        powers = LEFT_OUT ** torch.arange(members, device=scores.device)
+        own = ((batch["lot"] // powers[:, None]) % LEFT_OUT > 0).to(scores.dtype)
+        each = self._losses(scores, batch["y"], step.recipe.label_smoothing)
+        loss = (each * own).sum() / own.sum().clamp(min=1)
+        penalty = float((step.architecture or {}).get("penalty", 0.0))
+        return loss + penalty * terms.square().mean() if penalty else loss
+
+    def _losses(self, scores: Tensor, y: Tensor, smoothing: float) -> Tensor:
+        """Returns the loss of each member and row, ``(members, n)``."""
+        if not self.class_names:
+            target = (y.to(scores.dtype)) / self._scale
+            return 0.5 * (scores[..., 0] - target).square()
+        if self.num_outputs == 1:
+            label = y.to(scores.dtype) * (1 - smoothing) + smoothing / 2
+            return functional.binary_cross_entropy_with_logits(
+                scores[..., 0], label.expand(scores.shape[:-1]), reduction="none"
+            )
+        flat = functional.cross_entropy(
+            scores.flatten(0, 1), y.repeat(scores.shape[0]), reduction="none", label_smoothing=smoothing
+        )
+        return flat.reshape(scores.shape[:-1])
+
+    def deploy(self, network: nn.Module, architecture: Mapping[str, Any] | None) -> Additive:
+        """Returns the network behind the encoding of rows."""
+        num_pairs = len(network.missing) - len(self.form.features)
+        encoder = Encoder(self.form.features, self._x, network.bins, network.in_width)
+        deployed = Additive(
+            encoder,
+            network,
+            self.pairs[:num_pairs] if num_pairs else (),
+            offset=self._offset.tolist(),
+            scale=self._scale,
+            two_classes=len(self.class_names) == 2,
+        )
+        device = next(p.device for p in network.parameters())
+        return deployed.to(device).train(network.training)
+
+    # --- output
+
+    def example_inputs(self, architecture: Architecture, batch_size: int = 1) -> tuple[Tensor, ...]:
+        return (torch.zeros(batch_size, len(self.form.features)),)
+
+    def predict(self, deployed: nn.Module, part: Rows) -> Predictions:
+        """Returns the output for each row of a part.
+
+        Returns:
+            ``row`` int64 ``(n,)``, its number in the file; ``label`` int64 ``(n,)`` and ``probabilities`` float64
+            ``(n, classes)``, or ``target`` and ``value`` float64 ``(n,)``.
+        """
+        with torch.no_grad():
+            outputs = torch.cat([deployed(chunk) for chunk in part.columns["x"].split(PREDICT_BATCH)]).double()
+        common = {"row": part.columns["row"].numpy()}
+        truth = part.columns["y"].numpy()
+        if self.class_names:
+            return {**common, "label": truth, "probabilities": outputs.softmax(-1).numpy()}
+        return {**common, "target": truth, "value": outputs[:, 0].numpy()}
+
+    def describe(self) -> dict[str, Any]:
+        """Returns classes, target, and under ``input`` all that ``preprocess.read`` needs."""
+        return {
+            "classes": list(self.class_names),
+            "target": self._prepared.target,
+            "input": self.form.describe(),
+            "output": "logits" if self.class_names else "value",
+            "preprocess": "sartor.tasks.tables.preprocess:read",
+        }
