@@ -9,10 +9,10 @@ from sklearn import metrics as oracle
 
 from sartor.contracts import Candidate
 from sartor.estimators.training import evaluate, steps_for
+from sartor.metrics import accuracy, balanced_accuracy, calibration_error, cross_entropy
 from sartor.pictures import Gallery, Matrix, Table
 from sartor.registry import find
 from sartor.tasks.images import SPEC
-from sartor.metrics import accuracy, balanced_accuracy, calibration_error, cross_entropy
 from sartor.tasks.images.options import SpaceName
 from sartor.tasks.images.task import Images, augment, channel_statistics
 from sartor.testing.tasks import check_listing, check_task

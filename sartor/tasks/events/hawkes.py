@@ -42,7 +42,9 @@ class Hawkes:
         mu, alpha, beta = (torch.from_numpy(each) for each in (self.mu, self.alpha, self.beta))
         with torch.no_grad():
             parts = [
-                _log_likelihood(mu, alpha, beta, _tensors(sequences.take(np.arange(at, min(at + _CHUNK, len(sequences))))))
+                _log_likelihood(
+                    mu, alpha, beta, _tensors(sequences.take(np.arange(at, min(at + _CHUNK, len(sequences)))))
+                )
                 for at in range(0, len(sequences), _CHUNK)
             ]
         return torch.cat(parts).numpy()
@@ -110,7 +112,7 @@ def fit_hawkes(sequences: Sequences, num_types: int) -> Hawkes:
 
     before = np.inf
     for _ in range(_ROUNDS):
-        loss = float(optimizer.step(closure))
+        loss = float(optimizer.step(closure).detach())  # type: ignore[no-untyped-call]
         if before - loss < _CONVERGED:
             break
         before = loss
@@ -121,7 +123,14 @@ def fit_hawkes(sequences: Sequences, num_types: int) -> Hawkes:
 def _tensors(sequences: Sequences) -> tuple[Tensor, ...]:
     return tuple(
         torch.from_numpy(each)
-        for each in (sequences.time, sequences.type, sequences.present, sequences.scored, sequences.origin, sequences.end)
+        for each in (
+            sequences.time,
+            sequences.type,
+            sequences.present,
+            sequences.scored,
+            sequences.origin,
+            sequences.end,
+        )
     )
 
 

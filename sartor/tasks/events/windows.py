@@ -41,14 +41,10 @@ class Sequences:
 
     def take(self, index: np.ndarray) -> Sequences:
         """Returns some of the sequences."""
-        return Sequences(
-            self.time[index], self.type[index], self.present[index], self.origin[index], self.end[index]
-        )
+        return Sequences(self.time[index], self.type[index], self.present[index], self.origin[index], self.end[index])
 
 
-def padded(
-    times: Sequence[np.ndarray], types: Sequence[np.ndarray], origin: np.ndarray, end: np.ndarray
-) -> Sequences:
+def padded(times: Sequence[np.ndarray], types: Sequence[np.ndarray], origin: np.ndarray, end: np.ndarray) -> Sequences:
     """Returns sequences of any lengths as one.
 
     Raises:

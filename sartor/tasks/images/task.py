@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sartor.data import Rows, Sealed, Splits
+from sartor.metrics import accuracy, balanced_accuracy, calibration_error, confusion, cross_entropy
 from sartor.nets import Standardise
 from sartor.pictures import Gallery, Matrix, Picture, Table
 from sartor.task import Metric, Predictions, Task
 from sartor.tasks.images._labelled import TEST, TRAIN, VALIDATION
 from sartor.tasks.images.data import Parts, load
-from sartor.metrics import accuracy, balanced_accuracy, calibration_error, confusion, cross_entropy
 from sartor.tasks.images.options import Options
 from sartor.tasks.images.preprocess import EIGHT_BITS
 from sartor.tasks.images.space import hand_designed, make_space
