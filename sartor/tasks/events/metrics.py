@@ -26,8 +26,8 @@ def calibration_error(predictions: Predictions) -> float:
     """Returns the Kolmogorov-Smirnov distance of rescaled gaps from the exponential distribution, 0..1.
 
     Under the true process the integral of the intensity from one event to the next is exponential with mean 1
-    (Papangelou 1972; Ogata 1988). The wait from the last event to the end of a window is censored and left out, for which long gaps
-    come a little too seldom in short windows.
+    (Papangelou 1972; Ogata 1988). The wait from the last event to the end of a window is censored and left out, for
+    which long gaps come a little too seldom in short windows.
     """
     rescaled = np.sort(predictions["rescaled_gap"])
     expected = 1 - np.exp(-rescaled)
