@@ -1,0 +1,32 @@
+"""The space of neural point processes: a continuous-time LSTM or causal attention, and how fast it learns."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from sartor.space import Architecture, OneOf, Space
+
+
+def make_space(num_types: int) -> Space:
+    """Returns the space: ``network`` and ``recipe``."""
+    from sartor.tasks.events.network import CausalAttention, ContinuousLSTM, PointProcess
+
+    widths: Any = OneOf(8, 16, 32, 64)
+    lstm = partial(ContinuousLSTM, hidden=widths)
+    heads: Any = OneOf(1, 2, 4)
+    depth: Any = OneOf(1, 2, 3)
+    wide: Any = OneOf(16, 32, 64)
+    attention = partial(CausalAttention, hidden=wide, heads=heads, layers=depth)
+    encoder: Any = OneOf(lstm=lstm, attention=attention)
+    return Space(
+        {
+            "network": partial(PointProcess, num_types, encoder=encoder),
+            "recipe": {"learning_rate": OneOf(2e-3, 5e-3, 1e-2, 2e-2)},
+        }
+    )
+
+
+def hand_designed(space: Space) -> Architecture:
+    """Returns the untuned neural Hawkes process: 32 cells, a rate of 0.002."""
+    return space.architecture({"network.encoder": "lstm", "network.encoder.hidden": 32, "recipe.learning_rate": 2e-3})
