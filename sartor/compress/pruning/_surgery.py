@@ -23,7 +23,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sartor.compress.pruning._trace import Layers, Trace, Traced
+from sartor.compress.pruning._trace import SILENT, Layers, Trace, Traced, paths_of
 from sartor.compress.pruning._units import Ids
 from sartor.devices._execution import tensors_in, unfused
 from sartor.errors import UnsupportedNetworkError
@@ -175,53 +175,64 @@ class _Ran:
     """How far a run came.
 
     Attributes:
-        shapes: Of the outputs of each operation.
+        operations: Name and shapes of the outputs of each operation.
         outputs: Of the network; empty where it failed.
+        path: Module in which it failed.
         failure: What stopped it, or None.
     """
 
-    shapes: list[tuple[tuple[int, ...], ...]]
+    operations: list[tuple[str, tuple[tuple[int, ...], ...]]]
     outputs: list[Tensor]
-    failure: Exception | None
+    path: str = ""
+    failure: Exception | None = None
 
 
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.shapes: list[tuple[tuple[int, ...], ...]] = []
+        self.operations: list[tuple[str, tuple[tuple[int, ...], ...]]] = []
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         out = func(*args, **(kwargs or {}))
-        self.shapes.append(tuple(tuple(tensor.shape) for tensor in tensors_in(out)))
+        name = func.overloadpacket.__name__
+        if name not in SILENT:
+            self.operations.append((name, tuple(tuple(tensor.shape) for tensor in tensors_in(out))))
         return out
 
 
 def _run(network: nn.Module, inputs: tuple[Any, ...]) -> _Ran:
     modes = [(part, part.training) for part in network.modules()]
     network.eval()
+    path = [""]
+    handles = paths_of(network, path)
     try:
         with _Watch() as watch:
             outputs = network(*inputs)
     except (RuntimeError, ValueError, TypeError, IndexError, AssertionError, AttributeError, ZeroDivisionError) as error:
         # A network of another size may fail in any way that its code has.
-        return _Ran(watch.shapes, [], error)
+        return _Ran(watch.operations, [], path[-1], error)
     finally:
+        for handle in handles:
+            handle.remove()
         for part, mode in modes:
             part.training = mode
-    return _Ran(watch.shapes, list(tensors_in(outputs)), None)
+    return _Ran(watch.operations, list(tensors_in(outputs)))
 
 
 def _first_wrong(ran: _Ran, kept: Kept) -> int | None:
-    """Returns the first operation that gives another shape than foretold, or that failed; None where all is well."""
-    for number, (shapes, known) in enumerate(zip(ran.shapes, kept.trace.operations, strict=False)):
-        if len(shapes) != len(known.shapes):
-            return number
+    """Returns the first operation that gives another shape than foretold, or that failed; None where all is well.
+
+    From where the run takes another way than the traced one, only its failure tells.
+    """
+    for number, ((name, shapes), known) in enumerate(zip(ran.operations, kept.trace.operations, strict=False)):
+        if name != known.name or len(shapes) != len(known.shapes):
+            break
         for shape, whole, layers in zip(shapes, known.shapes, known.layers, strict=True):
             if shape != kept.shape(whole, layers):
                 return number
-    return None if ran.failure is None else len(ran.shapes)
+    return None if ran.failure is None else len(ran.operations)
 
 
 def _repair(network: nn.Module, inputs: tuple[Any, ...], kept: Kept) -> None:
@@ -233,57 +244,63 @@ def _repair(network: nn.Module, inputs: tuple[Any, ...], kept: Kept) -> None:
         for _ in range(_MAX_REPAIRS):
             if wrong is None:
                 return
-            if wrong >= len(kept.trace.operations):
-                break
-            operation = kept.trace.operations[wrong]
-            further = _put_right(parts, operation, inputs, kept, network, wrong)
+            further = _put_right(parts, ran, wrong, inputs, kept, network)
             if further is None:
-                if ran.failure is None:
-                    return  # shapes may differ where a network takes another way; the outputs decide
                 break
             ran, wrong = further
-    cause = str(ran.failure).strip().splitlines()[0] if ran.failure else "no end of sizes to put right"
-    place = kept.trace.operations[min(wrong or 0, len(kept.trace.operations) - 1)]
+    if ran.failure is None:
+        return  # the outputs decide
     raise UnsupportedNetworkError(
-        f"{place.path or 'the network'} writes a size down that does not follow its weights, at {place.name} of shape"
-        f" {place.shapes[0] if place.shapes else ()}: {cause}"
+        f"{ran.path or type(network).__name__} writes a size down that does not follow its weights:"
+        f" {str(ran.failure).strip().splitlines()[0] if str(ran.failure).strip() else type(ran.failure).__name__}"
     )
 
 
 def _put_right(
-    parts: dict[str, nn.Module],
-    operation: Traced,
-    inputs: tuple[Any, ...],
-    kept: Kept,
-    network: nn.Module,
-    wrong: int,
+    parts: dict[str, nn.Module], ran: _Ran, wrong: int, inputs: tuple[Any, ...], kept: Kept, network: nn.Module
 ) -> tuple[_Ran, int | None] | None:
-    sizes: dict[int, int] = {}
-    tensors = [*zip(operation.shapes, operation.layers, strict=True), *operation.inputs]
-    for shape, layers in reversed(tensors):
-        for old, new in zip(shape, kept.shape(shape, layers), strict=True):
-            if old != new:
-                sizes[old] = new
-    for path in _outwards(operation.path):
-        module = parts[path]
-        found = {
-            name: new
-            for name, value in vars(module).items()
-            if not name.startswith("_") and name != "training" and (new := _resized(value, sizes)) is not None
-        }
-        for names in ([*found], *([name] for name in found if len(found) > 1)):
-            if not names:
-                continue
-            before = {name: getattr(module, name) for name in names}
-            for name in names:
-                setattr(module, name, found[name])
-            ran = _run(network, inputs)
-            place = _first_wrong(ran, kept)
-            if place is None or place > wrong:
-                return ran, place
-            for name, value in before.items():
-                setattr(module, name, value)
+    """Changes what a module remembers so that the run comes further; None where nothing helps."""
+    known = kept.trace.operations
+    place = known[wrong] if wrong < len(known) else None
+    path = ran.path if ran.failure is not None and wrong == len(ran.operations) else place.path if place else ""
+    if place is not None and place.path == path:
+        tried = [[place], [operation for operation in known if operation.path == path]]
+    else:
+        tried = [[operation for operation in known if operation.path == path]]
+    for operations in tried:
+        sizes = _changed(operations, kept)
+        for outer in _outwards(path):
+            module = parts[outer]
+            found = {
+                name: new
+                for name, value in vars(module).items()
+                if not name.startswith("_") and name != "training" and (new := _resized(value, sizes)) is not None
+            }
+            for names in ([*found], *([name] for name in found if len(found) > 1)):
+                if not names:
+                    continue
+                before = {name: getattr(module, name) for name in names}
+                for name in names:
+                    setattr(module, name, found[name])
+                again = _run(network, inputs)
+                reached = _first_wrong(again, kept)
+                if reached is None or reached > wrong:
+                    return again, reached
+                for name, value in before.items():
+                    setattr(module, name, value)
     return None
+
+
+def _changed(operations: Sequence[Traced], kept: Kept) -> dict[int, int]:
+    """Returns old size -> new size of what operations read and make."""
+    sizes: dict[int, int] = {}
+    for operation in operations:
+        tensors = [*zip(operation.shapes, operation.layers, strict=True), *operation.inputs]
+        for shape, layers in tensors:
+            for old, new in zip(shape, kept.shape(shape, layers), strict=True):
+                if old != new:
+                    sizes.setdefault(old, new)
+    return sizes
 
 
 def _outwards(path: str) -> list[str]:
@@ -317,12 +334,17 @@ class _Masked(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        name = func.overloadpacket.__name__
+        if name in SILENT:
+            return func(*args, **kwargs)
         known = self._kept.trace.operations[self._number]
         self._number += 1
-        name = func.overloadpacket.__name__
         shape, layers = known.inputs[0] if known.inputs else ((), ())
         mask = self._kept.mask(layers, shape) if name in _STATISTICS else None
-        out = func(*args, **kwargs) if mask is None else _STATISTICS[name](func, mask, args, kwargs)
+        out = func(*args, **kwargs)
+        if mask is not None:
+            # Into the tensor that was made, since views behind it depend on how it lies in memory.
+            next(tensors_in(out)).copy_(_STATISTICS[name](func, mask, args, kwargs))
         for tensor, whole, own in zip(tensors_in(out), known.shapes, known.layers, strict=True):
             stays = self._kept.mask(own, whole)
             if stays is not None and tensor.is_floating_point():
@@ -345,8 +367,7 @@ def _masked_layer_norm(func: Any, mask: Tensor, args: tuple[Any, ...], kwargs: d
     image, shape, weight, bias, eps = args
     out = _normalised(image, mask, tuple(range(-len(shape), 0)), eps)
     out = out if weight is None else out * weight
-    whole = func(*args, **kwargs)
-    return (out if bias is None else out + bias, *whole[1:])
+    return out if bias is None else out + bias
 
 
 def _masked_group_norm(func: Any, mask: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -355,8 +376,7 @@ def _masked_group_norm(func: Any, mask: Tensor, args: tuple[Any, ...], kwargs: d
     out = _normalised(image.reshape(folded), mask.reshape(folded), (2,), eps).reshape(image.shape)
     wide = (1, channels, *[1] * (image.dim() - 2))
     out = out if weight is None else out * weight.view(wide)
-    whole = func(*args, **kwargs)
-    return (out if bias is None else out + bias.view(wide), *whole[1:])
+    return out if bias is None else out + bias.view(wide)
 
 
 def _masked_mean(func: Any, mask: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -366,7 +386,7 @@ def _masked_mean(func: Any, mask: Tensor, args: tuple[Any, ...], kwargs: dict[st
 
 
 def _masked_largest(func: Any, mask: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return func(args[0].masked_fill(~mask, -math.inf), *args[1:], **kwargs)
+    return next(tensors_in(func(args[0].masked_fill(~mask, -math.inf), *args[1:], **kwargs)))
 
 
 _STATISTICS = {

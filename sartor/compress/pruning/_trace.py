@@ -31,6 +31,9 @@ from sartor.devices._execution import tensors_in, unfused
 Layers = tuple[Tensor, ...]
 """Labels of a tensor's elements, each int64 of its shape; one for each dimension, or set of them, that has labels."""
 
+SILENT = frozenset({"detach", "alias"})
+"""Operations that a run has or has not, whatever is computed."""
+
 
 @dataclass(frozen=True)
 class Product:
@@ -93,6 +96,9 @@ def trace(module: nn.Module, inputs: tuple[Any, ...]) -> Trace:
         stack.enter_context(torch.no_grad())
         stack.enter_context(tracer)
         outputs = network(*inputs)
+    for name, part in network.named_modules():
+        if isinstance(part, nn.RNNBase):
+            tracer.same_hidden(name, part)
     return tracer.finish(outputs)
 
 
@@ -165,9 +171,9 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for tensor, layers in zip(results, found, strict=True):
             if name.endswith("_") or not any(tensor is argument for argument in tensors):
                 self._admit(tensor, layers)
-        self.found.operations.append(
-            Traced(name, self.path[-1], tuple(tuple(tensor.shape) for tensor in results), tuple(found), before)
-        )
+        if name not in SILENT:
+            shapes = tuple(tuple(tensor.shape) for tensor in results)
+            self.found.operations.append(Traced(name, self.path[-1], shapes, tuple(found), before))
         return outputs
 
     # --- labels along dimensions
@@ -195,6 +201,14 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Returns labels that vary along one dimension at most, tying the others."""
         return self.tie(layer, self.varies(layer) - {dim})
 
+    def rectangle(self, layer: Tensor) -> Tensor:
+        """Returns labels that vary along the dimension with the most different slices alone, tying the others."""
+        varying = self.varies(layer)
+        if len(varying) < 2:
+            return layer
+        roots = self.units.roots(_numpy(layer))
+        return self.tie(layer, varying - {max(varying, key=lambda dim: (_num_slices(roots, dim), dim))})
+
     def fix(self, layers: Iterable[Tensor], reason: str) -> None:
         for layer in layers:
             self.units.fix(np.unique(_numpy(layer)), reason)
@@ -214,8 +228,15 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     self.fix([wide], reason)
                     continue
                 owners = {number}
-                for other in [entry for entry in found if entry[1] & varying]:
-                    found.remove(other)
+                met = [entry for entry in found if entry[1] & varying]
+                if any(entry[1] != varying for entry in met):
+                    # Labels along two dimensions meet labels along one of them: leave a rectangle first.
+                    wide = self.rectangle(wide)
+                    varying = self.varies(wide)
+                    found = [(layer := self.rectangle(entry[0]), self.varies(layer), entry[2]) for entry in found]
+                    met = [entry for entry in found if entry[1] & varying]
+                found = [entry for entry in found if not entry[1] & varying]
+                for other in met:
                     self.units.union(_numpy(wide), _numpy(other[0]))
                     wide = torch.where(wide < 0, other[0], wide)
                     owners |= other[2]
@@ -255,6 +276,16 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     # --- the end
 
+    def same_hidden(self, name: str, part: nn.RNNBase) -> None:
+        """Layers and directions of one recurrent module have one hidden size."""
+        lines = [
+            self.found.labels[place, 1]
+            for place, _ in part.named_parameters(name, recurse=False)
+            if place.rpartition(".")[2].startswith("weight_hh") and (place, 1) in self.found.labels
+        ]
+        for line in lines[1:]:
+            self.units.union(lines[0], line)
+
     def finish(self, outputs: Any) -> Trace:
         """Fixes what comes out, leaves rectangles, and returns what was found."""
         for tensor in tensors_in(outputs):
@@ -269,11 +300,7 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         while joint:
             left = []
             for layer in joint:
-                varying = self.varies(layer)
-                if len(varying) > 1:
-                    roots = self.units.roots(_numpy(layer))
-                    free = max(varying, key=lambda dim: (_num_slices(roots, dim), dim))
-                    self.tie(layer, varying - {free})
+                if self.rectangle(layer) is not layer:
                     left.append(layer)
             joint = left
         return self.found
@@ -518,6 +545,8 @@ def _contracted(
                 tracer.units.union(line, found)
             line = found if line is None else line
         elif varying:
+            if 0 in varying and depth != 0:
+                layer = tracer.only(layer, 0)
             kept.append(layer.narrow(depth, 0, 1))
     return line, tuple(kept)
 
@@ -716,7 +745,7 @@ _RULES: Mapping[str, _Rule] = {
     **dict.fromkeys(_REDUCE.split(), _reduce),
     **dict.fromkeys(_IMAGES.split(), _places),
     **dict.fromkeys(_ELEMENTWISE.split(), _elementwise),
-    "split": _cut, "split_with_sizes": _cut, "chunk": _cut,
+    **dict.fromkeys("split split_with_sizes chunk unsafe_split unsafe_split_with_sizes unsafe_chunk".split(), _cut),
     "slice": _slice,
     "cat": _cat, "stack": _stack,
     "constant_pad_nd": _pad,
