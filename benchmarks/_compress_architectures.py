@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -91,23 +92,6 @@ def preactivation() -> nn.Module:
         nn.Conv2d(3, 16, 3, 1, 1, bias=False), PreActivation(16, 16), PreActivation(16, 32, 2), PreActivation(32, 32),
         nn.BatchNorm2d(32), nn.ReLU(), head(32),
     )
-
-
-class PaddedShortcut(nn.Module):
-    """ResNet's option A: the shortcut is filled up with channels of zeros."""
-
-    def __init__(self, cin: int, cout: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(conv_bn(cin, cout, 3, 2), conv_bn(cout, cout, act=False))
-        self.fill = cout - cin
-
-    def forward(self, x: Tensor) -> Tensor:
-        short = functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 0, self.fill))
-        return torch.relu(self.body(x) + short)
-
-
-def resnet_padded() -> nn.Module:
-    return nn.Sequential(conv_bn(3, 16), basic(16, 16), PaddedShortcut(16, 32), basic(32, 32), head(32))
 
 
 class DenseLayer(nn.Module):
@@ -503,26 +487,19 @@ def gated() -> nn.Module:
                          nn.Linear(12 * 24, 10))
 
 
-def of_space(name: str) -> nn.Module:
-    """A network of a ready-made space of Sartor."""
-    if name == "darts":
-        from sartor.spaces.darts import darts, darts_v2
+def darts_cells() -> nn.Module:
+    """A random network of cells from a ready-made space of Sartor: two inputs a node, concatenation, separable convs."""
+    from sartor.spaces.darts import darts
 
-        space = darts(3, 10, (32, 32))
-        return space.build(darts_v2(space))  # type: ignore[no-any-return]
-    from sartor.spaces.transformer import transformer
-
-    space = transformer(3, 10, (32, 32))
-    import numpy as np
-
-    return space.build(space.sample(np.random.default_rng(0)))  # type: ignore[no-any-return]
+    space = darts(3, 10, 32)
+    network: nn.Module = space.build(space.sample(np.random.default_rng(0)))
+    return network
 
 
 ARCHITECTURES: Mapping[str, tuple[Callable[[], nn.Module], Sequence[int]]] = {
     "plain CNN": (plain, IMAGE),
     "ResNet, basic": (resnet_basic, IMAGE),
     "ResNet, bottleneck": (resnet_bottleneck, IMAGE),
-    "ResNet, padded shortcut": (resnet_padded, IMAGE),
     "ResNet, pre-activation": (preactivation, IMAGE),
     "ResNeXt": (resnext, IMAGE),
     "DenseNet": (densenet, IMAGE),
@@ -544,5 +521,6 @@ ARCHITECTURES: Mapping[str, tuple[Callable[[], nn.Module], Sequence[int]]] = {
     "LSTM": (LSTMClassifier, SEQUENCE),
     "Transformer encoder": (Encoder, SEQUENCE),
     "gated units": (gated, SEQUENCE),
+    "DARTS (a space of Sartor)": (darts_cells, IMAGE),
 }
 """Name -> (maker, shape of an input)."""

@@ -133,7 +133,8 @@ def _smaller(tensor: Tensor, name: str, kept: Kept) -> Tensor:
             found = found.index_select(dim, torch.from_numpy(np.flatnonzero(stays)).to(found.device))
     if found.shape == tensor.shape:
         return tensor
-    found = found.clone(memory_format=torch.contiguous_format)
+    last = tensor.dim() == 4 and not tensor.is_contiguous() and tensor.is_contiguous(memory_format=torch.channels_last)
+    found = found.clone(memory_format=torch.channels_last if last else torch.contiguous_format)
     return nn.Parameter(found, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else found
 
 

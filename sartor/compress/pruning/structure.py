@@ -105,9 +105,13 @@ class Structure:
         stays = np.ones(self.num_units + 1, bool)
         if gone is not None:
             stays[:-1] = ~gone
+        left: dict[tuple[str, int], Flags] = {}
+        for slot in self.slots:  # of a concatenation several groups lie along one dimension
+            own = stays[slot.units]
+            left[slot.name, slot.dim] = own & left.get((slot.name, slot.dim), own)
         shares: dict[str, float] = {}
-        for slot in self.slots:
-            shares[slot.name] = shares.get(slot.name, 1.0) * float(stays[slot.units].mean())
+        for (name, _), own in left.items():
+            shares[name] = shares.get(name, 1.0) * float(own.mean())
         total = 0.0
         seen: set[int] = set()
         for name, parameter in self.network.named_parameters():
