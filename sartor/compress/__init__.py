@@ -16,13 +16,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sartor.compress._contract import Outcome, StepContext
+    from sartor.compress.pipeline import Compressed, compress, load_network, of_model, of_run
 
-__all__ = ["Outcome", "StepContext"]
+_HOME = {
+    "Outcome": "sartor.compress._contract",
+    "StepContext": "sartor.compress._contract",
+    "Compressed": "sartor.compress.pipeline",
+    "compress": "sartor.compress.pipeline",
+    "load_network": "sartor.compress.pipeline",
+    "of_model": "sartor.compress.pipeline",
+    "of_run": "sartor.compress.pipeline",
+}
+
+__all__ = ["Compressed", "Outcome", "StepContext", "compress", "load_network", "of_model", "of_run"]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _HOME:
         raise AttributeError(f"module 'sartor.compress' has no attribute {name!r}")
     import importlib
 
-    return getattr(importlib.import_module("sartor.compress._contract"), name)
+    return getattr(importlib.import_module(_HOME[name]), name)

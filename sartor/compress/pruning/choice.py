@@ -79,8 +79,22 @@ def choose(
         raise BudgetError(
             f"pruning cannot bring the cost to {target:.4g}: with {least:.0%} of each layer left it is {now:.4g}"
         )
+    return Choice(gone, now, kept_share(scores, gone))
+
+
+def kept_share(scores: Scores, gone: Flags) -> float:
+    """Returns the share of the scores that is left, 0..1."""
     total = float(scores.sum())
-    return Choice(gone, now, float(scores[~gone].sum()) / total if total > 0 else 1.0)
+    return float(scores[~gone].sum()) / total if total > 0 else 1.0
+
+
+def smallest(structure: Structure, scores: Scores, round_to: int, least: float) -> Flags:
+    """Returns all units that may go when each group keeps its least."""
+    gone = np.zeros(structure.num_units, bool)
+    for group in structure.groups:
+        for block in _blocks(group.units[np.argsort(scores[group.units], kind="stable")], round_to, least):
+            gone[block] = True
+    return gone
 
 
 def _blocks(order: np.ndarray, round_to: int, least: float) -> list[np.ndarray]:
