@@ -27,6 +27,7 @@ app.command("sartor.cli._train:app", name="train", help="Train the hand-designed
 app.command("sartor.cli._supernet:app", name="supernet", help="Train the weights of all architectures at once.")
 app.command("sartor.cli._supernet:subnet", name="subnet", help="Take networks out of shared weights, one a limit.")
 app.command("sartor.cli._supernet:trust", name="trust", help="Say how far a ranking by shared weights can be trusted.")
+app.command("sartor.cli._compress:app", name="compress", help="Make a trained network smaller for its limits.")
 app.command("sartor.cli._runs:runs", name="runs", help="List, show and compare recorded runs.")
 app.command("sartor.cli._runs:front", name="front", help="Print the Pareto front of a run; pick by limit.")
 app.command("sartor.cli._runs:report", name="report", help="Write the HTML report of a run.")
@@ -39,6 +40,7 @@ app.command("sartor.cli._score:run", name="score", help="Score architectures wit
 app.command("sartor.cli._lists:tasks", name="tasks", help="List the tasks.")
 app.command("sartor.cli._lists:strategies", name="strategies", help="List the search strategies.")
 app.command("sartor.cli._supernet:methods", name="supernets", help="List the ways of sharing weights.")
+app.command("sartor.cli._lists:compressors", name="compressors", help="List the steps of compression.")
 app.command("sartor.cli._lists:spaces", name="spaces", help="List the ready-made search spaces.")
 app.command("sartor.cli._lists:devices", name="devices", help="List the device cost models.")
 
@@ -59,6 +61,10 @@ def main(tokens: Sequence[str] | None = None) -> None:
             from sartor.cli._supernet import run as run_supernet
 
             run_supernet(arguments[1:])
+        elif arguments[:1] == ["compress"]:
+            from sartor.cli._compress import run as run_compress
+
+            run_compress(arguments[1:])
         else:
             app(arguments)
     except SartorError as error:

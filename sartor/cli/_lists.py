@@ -39,6 +39,11 @@ def spaces() -> None:
     _print("spaces")
 
 
+def compressors() -> None:
+    """List the steps of compression."""
+    _print("compressors")
+
+
 def devices() -> None:
     """List the device cost models."""
     _print("devices")

@@ -112,7 +112,7 @@ def _execute(module: nn.Module, inputs: tuple[Any, ...], shapes: ShapeTable, *, 
     with ExitStack() as stack:
         if real:
             stack.enter_context(torch.random.fork_rng(devices=[]))
-            stack.enter_context(_unfused())
+            stack.enter_context(unfused())
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.no_grad())
         network = recorder.copy(module)
@@ -124,7 +124,7 @@ def _execute(module: nn.Module, inputs: tuple[Any, ...], shapes: ShapeTable, *, 
 
 
 @contextmanager
-def _unfused() -> Iterator[None]:
+def unfused() -> Iterator[None]:
     """Has attention and recurrent layers compute matrix products, as exporters and other runtimes see them."""
     fastpath = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)

@@ -160,12 +160,21 @@ class CpuLatency:
 
     def measure(self, module: nn.Module, inputs: tuple[Any, ...]) -> dict[str, Figure]:
         """Returns the figures of a module on example inputs."""
-        from sartor.devices._execution import tensors_in
         from sartor.export._ort import session
         from sartor.export.onnx import convert_to_measure
 
         model, _ = convert_to_measure(module, inputs, FEATURE)
-        runtime = session(model, FEATURE)
+        return self._run(session(model, FEATURE), inputs)
+
+    def measure_file(self, path: Path, inputs: tuple[Any, ...]) -> dict[str, Figure]:
+        """Returns the figures of an ONNX file on example inputs."""
+        from sartor.export._ort import session
+
+        return self._run(session(str(path), FEATURE), inputs)
+
+    def _run(self, runtime: Any, inputs: tuple[Any, ...]) -> dict[str, Figure]:
+        from sartor.devices._execution import tensors_in
+
         arrays = [tensor.detach().cpu().numpy() for tensor in tensors_in(inputs)]
         feeds = {entry.name: arrays[_position(entry.name)] for entry in runtime.get_inputs()}
         return self._figures(_Measurement(lambda: runtime.run(None, feeds)))

@@ -198,7 +198,7 @@ class Training:
     ) -> dict[str, float]:
         task, architecture, network = self.task, candidate.architecture, candidate.network
         recipe = task.recipe_for(architecture)
-        learner = _seeded_learner(task, architecture, seed)
+        learner = seeded_learner(task, architecture, seed)
         lengths = [steps_for(listed, train, recipe) for listed in self.fidelities]
         until = steps_for(fidelity, train, recipe)
         longest = max(until, *lengths)
@@ -320,7 +320,7 @@ class _FoldContext:
         self._context.save(self._all)
 
 
-def _seeded_learner(task: Task, architecture: Architecture, seed: int) -> Learner:
+def seeded_learner(task: Task, architecture: Architecture, seed: int) -> Learner:
     """Returns the task's learner with initial weights from ``seed``; torch's global generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed(seed, "learner"))
