@@ -286,8 +286,9 @@ def _flat(inputs: tuple[Any, ...]) -> Tensor:
 
 
 def _unit(vector: Tensor) -> Tensor:
-    flat = vector.detach().float().flatten().cpu()
-    return flat / flat.norm().clamp_min(1e-12)
+    flat: Tensor = vector.detach().float().flatten().cpu()
+    unit: Tensor = flat / flat.norm().clamp_min(1e-12)
+    return unit
 
 
 def _difference(kept: Any, right: Any) -> float:
