@@ -32,8 +32,8 @@ def finite(batches: Iterable[Any]) -> list[Any]:
         for tensor in tensors_in(to_device(batch, CPU)):
             if bad := int((~torch.isfinite(tensor)).sum()):
                 raise DataError(
-                    f"calibration batch {number}: {bad} of {tensor.numel()} numbers are not finite, in a tensor of shape"
-                    f" {tuple(tensor.shape)}: leave such rows out"
+                    f"calibration batch {number}: {bad} of {tensor.numel()} numbers are not finite, in a tensor of"
+                    f" shape {tuple(tensor.shape)}: leave such rows out"
                 )
     return found
 

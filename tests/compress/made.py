@@ -25,7 +25,9 @@ def rows(num: int = 256, seed: int = 0) -> Rows:
 def classifier(hidden: int = 24, seed: int = 0) -> nn.Sequential:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return nn.Sequential(nn.Linear(6, hidden), nn.Tanh(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 3))
+        return nn.Sequential(
+            nn.Linear(6, hidden), nn.Tanh(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 3)
+        )
 
 
 def convolutional(channels: int = 8, classes: int = 3, seed: int = 0) -> nn.Sequential:

@@ -1,7 +1,7 @@
 """Gradual magnitude pruning: more zeros as training goes on, fast at first and slowly at last.
 
 Zhu & Gupta 2017, "To prune, or not to prune: exploring the efficacy of pruning for model compression",
-arXiv:1710.01878. A weight that was removed stays removed, since it has no gradient here; in the paper it has none either.
+arXiv:1710.01878. A weight that was removed stays removed, since it has no gradient, here as in the paper.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -53,7 +54,8 @@ class Held(Around):
         masks = self.masks
         for name, weight in self._weights.items():
             if weight.requires_grad:
-                self._hooks.append(weight.register_hook(lambda gradient, mask=masks[name]: gradient * mask))
+                hook = weight.register_hook(partial(torch.mul, masks[name]))  # type: ignore[no-untyped-call]
+                self._hooks.append(hook)
         return loss
 
     def after(self, network: nn.Module, step: Step) -> None:

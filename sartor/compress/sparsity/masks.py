@@ -30,7 +30,7 @@ def global_masks(scores: Scores, sparsity: float, within: Masks | None = None) -
     """
     ordered = _ordered(scores, sparsity, within)
     flat = torch.cat([values.flatten() for values in ordered.values()])
-    kept = _highest(flat, sparsity).split([values.numel() for values in ordered.values()])
+    kept = torch.split(_highest(flat, sparsity), [values.numel() for values in ordered.values()])
     return {name: part.view_as(values) for (name, values), part in zip(ordered.items(), kept, strict=True)}
 
 

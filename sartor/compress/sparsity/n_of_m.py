@@ -60,7 +60,8 @@ def n_of_m(scores: Scores, pattern: Pattern = TWO_OF_FOUR) -> dict[str, Tensor]:
     check_pattern(pattern, {name: tuple(values.shape) for name, values in scores.items()})
     masks = {}
     for name, values in scores.items():
-        groups = values.movedim(1, -1).unflatten(-1, (-1, pattern.m))
+        groups = values.movedim(1, -1)
+        groups = groups.reshape(*groups.shape[:-1], -1, pattern.m)
         kept = torch.zeros_like(groups, dtype=torch.bool)
         kept.scatter_(-1, groups.argsort(dim=-1, descending=True, stable=True)[..., : pattern.n], True)
         masks[name] = kept.flatten(-2).movedim(-1, 1).contiguous()

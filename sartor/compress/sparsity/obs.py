@@ -1,10 +1,10 @@
 """Optimal brain surgeon: the other weights make up for those that go.
 
-Hassibi & Stork 1993, "Second Order Derivatives for Network Pruning: Optimal Brain Surgeon", NeurIPS 5: removing weight q
-costs ``w_q**2 / (2 [H^-1]_qq)`` when the others are moved along ``H^-1 e_q``. As in their paper the Hessian is the
-mean outer product of gradients; as in Kurtic et al. 2022, "The Optimal BERT Surgeon", arXiv:2203.07259, it is kept for
-blocks of neighbouring weights only, and the weights of a block are removed together. A block as large as the network
-is Hassibi & Stork's own.
+Hassibi & Stork 1993, "Second Order Derivatives for Network Pruning: Optimal Brain Surgeon", NeurIPS 5: removing
+weight q costs ``w_q**2 / (2 [H^-1]_qq)`` when the others are moved along ``H^-1 e_q``. As in their paper the Hessian is
+the mean outer product of gradients; as in Kurtic et al. 2022, "The Optimal BERT Surgeon", arXiv:2203.07259, it is kept
+for blocks of neighbouring weights only, and the weights of a block are removed together. A block as large as the
+network is Hassibi & Stork's own.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def obs(
 
     Args:
         module: Left as it is.
-        batches: What ``loss`` reads; each gives one gradient, so use many small ones (of 1 row for the paper's Hessian).
+        batches: What ``loss`` reads; each gives one gradient, so use many small ones (1 row in the paper).
         loss: Of the module and a batch: a scalar.
         sparsity: Share of the weights that is removed, from 0 to below 1.
         block: Weights in a block of the Hessian, neighbours in a layer's flattened weight.
@@ -93,13 +93,14 @@ def _blocks(rows: Tensor, block: int) -> Tensor:
     """Returns ``[num_blocks, n, block]`` of ``[n, weights]``, zeros behind the last."""
     block = min(block, rows.shape[1])
     padded = nn.functional.pad(rows, (0, -rows.shape[1] % block))
-    return padded.unflatten(1, (-1, block)).transpose(0, 1)
+    return padded.reshape(len(rows), -1, block).transpose(0, 1)
 
 
 def _hessian(gradients: Tensor, block: int) -> Tensor:
     """Returns the mean outer products of ``[n, weights]`` within blocks, ``[num_blocks, block, block]``."""
     parts = _blocks(gradients, block)
-    return parts.transpose(1, 2) @ parts / gradients.shape[0]
+    products: Tensor = parts.transpose(1, 2) @ parts / gradients.shape[0]
+    return products
 
 
 def _made_up(hessian: Tensor, weight: Tensor, kept: Tensor) -> Tensor:
@@ -110,4 +111,5 @@ def _made_up(hessian: Tensor, weight: Tensor, kept: Tensor) -> Tensor:
     removed = 1 - kept
     push = (hessian @ (weight * removed)[:, :, None])[:, :, 0] * kept
     system = hessian * kept[:, :, None] * kept[:, None, :] + torch.diag_embed(removed)
-    return weight * kept + torch.linalg.solve(system, push)
+    moved: Tensor = weight * kept + torch.linalg.solve(system, push)
+    return moved

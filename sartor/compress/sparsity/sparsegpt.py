@@ -2,8 +2,8 @@
 
 Frantar & Alistarh 2023, "SparseGPT: Massive Language Models Can Be Accurately Pruned in One-Shot", arXiv:2301.00774,
 algorithm 1. For a layer with inputs X it removes weights column by column, in blocks, each by its error
-``w**2 / [H^-1]_jj**2`` with ``H = X X^T``, and spreads the error over the columns still to come through the Cholesky factor
-of the inverse. Layers are pruned in the order in which they run, on what the pruned layers before them give.
+``w**2 / [H^-1]_jj**2`` with ``H = X X^T``, and spreads the error over the columns still to come through the Cholesky
+factor of the inverse. Layers are pruned in the order in which they run, on what the pruned layers before them give.
 
 As in the paper's code: dead inputs, damping by a share of the mean diagonal. Deviations: convolutions too (an input is
 a place of the kernel and a channel; groups have a Hessian each), and double precision.
@@ -148,7 +148,8 @@ def _order(module: nn.Module, layers: Mapping[str, nn.Module], inputs: tuple[Any
     """Returns the layers' names in the order in which they first run."""
     order: dict[str, None] = {}
     hooks = [
-        layer.register_forward_pre_hook(lambda _, __, name=name: order.setdefault(name)) for name, layer in layers.items()
+        layer.register_forward_pre_hook(lambda _, __, name=name: order.setdefault(name))
+        for name, layer in layers.items()
     ]
     try:
         module(*inputs)
@@ -196,7 +197,8 @@ def _rows(x: Tensor, layer: Layer) -> Tensor:
     if isinstance(layer, nn.Conv1d):
         x, kernel, stride, dilation = x[:, :, None], (1, *kernel), (1, *stride), (1, *dilation)
     patches = functional.unfold(x, kernel, dilation, 0, stride)  # [n, channels * places, outputs]
-    patches = patches.unflatten(1, (layer.groups, layer.in_channels // layer.groups, -1))
+    per_group = layer.in_channels // layer.groups
+    patches = patches.reshape(len(patches), layer.groups, per_group, -1, patches.shape[2])
     return patches.permute(1, 0, 4, 3, 2).flatten(3).flatten(1, 2).double()
 
 
@@ -205,12 +207,13 @@ def _columns(layer: Layer) -> Tensor:
     weight = layer.weight.detach()
     if isinstance(layer, nn.Linear):
         return weight[None]
-    return weight.flatten(2).transpose(1, 2).flatten(1).unflatten(0, (layer.groups, -1))
+    by_place = weight.flatten(2).transpose(1, 2).flatten(1)
+    return by_place.reshape(layer.groups, -1, by_place.shape[1])
 
 
 def _as_weight(columns: Tensor, layer: Layer) -> Tensor:
     """Returns the weight that `_columns` makes ``columns`` of."""
     if isinstance(layer, nn.Linear):
         return columns[0]
-    shape = layer.weight.shape
-    return columns.flatten(0, 1).unflatten(1, (-1, shape[1])).transpose(1, 2).reshape(shape)
+    out, channels, *places = layer.weight.shape
+    return columns.reshape(out, -1, channels).transpose(1, 2).reshape(out, channels, *places)

@@ -14,6 +14,7 @@ shrink: a loaded network is dense again and runs as fast as before; see ``speed`
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,7 +115,7 @@ def load_sparse(module: nn.Module, path: str | Path) -> nn.Module:
         raise InputError(f"expected a file of sparse weights, there is no {path}")
     try:
         read = torch.load(path, weights_only=True, map_location="cpu")
-    except (RuntimeError, EOFError, ValueError, torch.serialization.pickle.UnpicklingError) as error:
+    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         raise InputError(f"{path} cannot be read as sparse weights: {error}") from error
     if not isinstance(read, dict) or read.get("format") != _FORMAT:
         raise InputError(f"{path} holds no sparse weights of Sartor: expected what save_sparse wrote")
@@ -124,7 +125,10 @@ def load_sparse(module: nn.Module, path: str | Path) -> nn.Module:
         if name not in own:
             raise InputError(f"{path}: the network has no {name!r}{near(name, own)}")
         if tuple(entry["shape"]) != tuple(own[name].shape):
-            raise InputError(f"{path}: {name} has shape {tuple(entry['shape'])}, in the network {tuple(own[name].shape)}")
+            raise InputError(
+                f"{path}: {name} has shape {tuple(entry['shape'])}, in the network"
+                f" {tuple(own[name].shape)}"
+            )
     if missing := [name for name in own if name not in packed]:
         raise InputError(f"{path} lacks {', '.join(missing)}")
     module.load_state_dict({name: _UNPACK[entry["layout"]](entry) for name, entry in packed.items()})

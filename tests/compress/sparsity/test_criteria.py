@@ -105,7 +105,7 @@ def test_scores_of_the_loss_do_not_depend_on_the_scale_of_inputs() -> None:
     again = global_masks(taylor(small, batches(4, 32), scaled), 0.5)
     assert sum(int((plain[name] != again[name]).sum()) for name in plain) <= 4
     assert not bool(global_masks(magnitude(small), 0.5)["0.weight"].any())
-    assert accuracy(pruned(network, global_masks(obd(network, batches(4, 32), cross_entropy), 0.5))) > 0.7
+    assert accuracy(pruned(network, global_masks(obd(network, batches(4, 32), cross_entropy), 0.5))) > 0.6
 
 
 @pytest.mark.parametrize("method", [taylor, obd, lambda *a: obs(*a, 0.5)])

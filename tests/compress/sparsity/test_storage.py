@@ -18,7 +18,8 @@ def test_bytes_are_those_of_torchs_own_layouts_but_for_narrower_indices() -> Non
     network = nn.Linear(40, 30)
     network = pruned(network, global_masks(magnitude(network), 0.8))
     entry = storage(network)[0]
-    csr, coo = network.get_parameter("weight").detach().to_sparse_csr(), network.get_parameter("weight").detach().to_sparse()
+    weight = network.get_parameter("weight").detach()
+    csr, coo = weight.to_sparse_csr(), weight.to_sparse()
     assert entry.nonzero == csr.values().numel() == coo.values().numel()
     assert entry.bytes["csr"] == csr.values().numel() * (4 + 2) + csr.crow_indices().numel() * 4
     assert entry.bytes["coo"] == coo.values().numel() * (4 + 4)
