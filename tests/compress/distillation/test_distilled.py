@@ -41,9 +41,9 @@ def test_a_student_comes_to_agree_with_its_teacher() -> None:
     teacher = trained(classifier(48), 400)
     apart = []
     for weight in (0.0, 1.0):
-        student = classifier(8)
+        student = classifier(16)
         learned = Distilled(learner(), TorchTeacher(teacher), [Logits(2.0, weight)], labels=1.0 - weight)
-        fit(Single(student), learned, rows(), RECIPE, total=150, seed=0)
+        fit(Single(student), learned, rows(), RECIPE, total=400, seed=0)
         seen = [look(network, (torch.from_numpy(rows().columns["x"]),), []) for network in (student, teacher)]
         apart.append(float(Logits(2.0)(*seen)))
     assert apart[1] < 0.7 * apart[0]
