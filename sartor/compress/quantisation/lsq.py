@@ -2,7 +2,7 @@
 
 Esser et al. 2020, "Learned Step Size Quantization", arXiv:1902.08153. The gradient of a step is that of the rounded
 value (section 2.1), scaled by one over the root of how many values share it times the largest multiple (section 2.2); a
-step begins at twice the mean absolute value over the root of the largest multiple. Here each output of a layer has its own.
+step begins at twice the mean absolute value over the root of the largest multiple. Here each output has its own.
 """
 
 from __future__ import annotations
