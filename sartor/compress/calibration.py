@@ -77,3 +77,28 @@ def gradients(
         finally:
             for value in frozen:
                 value.requires_grad_(False)
+
+
+def network_inputs(module: nn.Module, batches: Iterable[Any], loss: Loss) -> list[tuple[Any, ...]]:
+    """Returns what a loss gives the network for each batch, e.g. standardised images where batches are of pixels.
+
+    Args:
+        module: Run in eval mode.
+        batches: What ``loss`` reads; finite.
+        loss: Of the module and a batch.
+
+    Raises:
+        DataError: see `finite`.
+        InputError: the loss does not call the network.
+    """
+    seen: list[tuple[Any, ...]] = []
+    hook = module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
+    try:
+        with evaluating(module), torch.no_grad():
+            for batch in finite(batches):
+                loss(module, batch)
+    finally:
+        hook.remove()
+    if not seen:
+        raise InputError("the task's loss must call the network itself, network(...), to calibrate on what it gets")
+    return seen

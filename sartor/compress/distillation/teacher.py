@@ -12,11 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from sartor.compress.distillation.terms import Seen
+from sartor.compress.onnx_file import OnnxFile
 from sartor.errors import InputError, near
-from sartor.export._ort import need, session
 from sartor.export.onnx import PREFIX, evaluating
-
-FEATURE = "a teacher in an ONNX file"
 
 Adapt = Callable[[Tensor], Tensor]
 
@@ -124,17 +122,8 @@ class OnnxTeacher:
     def __init__(
         self, path: str | Path, *, classes: Sequence[str] | None = None, adapt: Adapt | None = None
     ) -> None:
-        self.path = Path(path)
-        if not self.path.is_file():
-            raise InputError(f"expected an ONNX file as the teacher, there is no {self.path}")
-        state = need("onnxruntime.capi.onnxruntime_pybind11_state", FEATURE)
-        try:
-            self._session = session(str(self.path), FEATURE)
-        except (state.Fail, state.InvalidGraph, state.InvalidProtobuf, state.InvalidArgument) as error:
-            raise InputError(f"{self.path} cannot be run as an ONNX file: {error}") from error
-        self._inputs = self._session.get_inputs()
-        self._refused = (state.Fail, state.InvalidArgument, state.RuntimeException)
-        written = self._session.get_modelmeta().custom_metadata_map.get(f"{PREFIX}classes")
+        self.file = OnnxFile(path)
+        written = self.file.metadata.get(f"{PREFIX}classes")
         names = json.loads(written) if written and classes is None else classes
         self.classes = None if names is None else tuple(names)
         self._adapt = adapt
@@ -147,19 +136,8 @@ class OnnxTeacher:
         """
         if layers:
             raise InputError(
-                f"{self.path}: an ONNX file shows its logits only, not layers ({', '.join(layers)}): use terms on"
+                f"{self.file.path}: an ONNX file shows its logits only, not layers ({', '.join(layers)}): use terms on"
                 " logits, or the teacher as a module"
             )
         given = inputs if self._adapt is None else (self._adapt(inputs[0]), *inputs[1:])
-        if len(given) != len(self._inputs):
-            raise InputError(f"{self.path} takes {len(self._inputs)} inputs, the student got {len(given)}")
-        arrays = [tensor.detach().cpu().numpy() for tensor in given]
-        single = self._inputs[0].shape[0] == 1
-        rows = [[array[i : i + 1] for array in arrays] for i in range(len(arrays[0]))] if single else [arrays]
-        names = [entry.name for entry in self._inputs]
-        try:
-            outputs = [self._session.run(None, dict(zip(names, row, strict=True)))[0] for row in rows]
-        except self._refused as error:
-            raise InputError(f"{self.path} does not take the student's inputs: {error}") from error
-        logits = torch.cat([torch.from_numpy(output) for output in outputs])
-        return Seen(logits.to(inputs[0].device), {})
+        return Seen(self.file(*given), {})

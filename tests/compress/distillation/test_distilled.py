@@ -153,7 +153,7 @@ def test_an_onnx_file_teaches_as_the_module_does(tmp_path: Path) -> None:
         Distilled(learner(), teaching, [Logits()], classes=["a", "x", "c"])
     with pytest.raises(InputError, match="shows its logits only, not layers"):
         teaching.ask((torch.zeros(2, 6),), ["0"])
-    with pytest.raises(InputError, match="does not take the student's inputs"):
+    with pytest.raises(InputError, match="does not take these inputs"):
         teaching.ask((torch.zeros(2, 7),), [])
 
 
