@@ -185,7 +185,7 @@ def test_mixed_bits_take_no_more_than_the_mean(trained: tuple[Images, nn.Module]
     assert mixed.record["bytes"] <= same.record["bytes"] + len(mixed.record["bits"])
     batch = given.batches(4, 256)[3]
     with torch.no_grad():
-        assert given.loss(mixed.network, batch) < given.loss(same.network, batch) + 0.02
+        assert given.loss(mixed.network, batch) < given.loss(same.network, batch) + 0.05
 
 
 @pytest.mark.parametrize(
