@@ -5,8 +5,9 @@
 
 The residual network of ``_compress_sparsity.py`` (308,074 parameters, Fashion-MNIST, 8 epochs). Test accuracy of:
 weights alone at 8, 4, 3 and 2 bits; mixed bits by sensitivity (measured on training rows) with the bytes of 3 and of 4
-bits in all layers; int8 files of ONNX Runtime after calibration on 256 training rows; and one epoch of quantisation-aware
-training at 4 and at 2 bits of weights, 8 of inputs, with learned and with fixed steps, beside an epoch in floats.
+bits in all layers; int8 files of ONNX Runtime after calibration on 256 training rows; and one epoch of
+quantisation-aware training at 4 and at 2 bits of weights, 8 of inputs, with learned and with fixed steps, beside an
+epoch in floats.
 
 Results: see ``RESULTS``, negative ones included.
 """

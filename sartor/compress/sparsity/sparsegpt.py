@@ -11,6 +11,7 @@ a place of the kernel and a channel; groups have a Hessian each), and double pre
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -70,9 +71,9 @@ def sparsegpt(
             raise InputError(f"block: expected a multiple of {pattern.m}, got {block}")
     masks = {}
     with evaluating(made), torch.no_grad():
-        for name in _order(made, layers, held[0]):
+        for name, calls in _order(made, layers, held[0]).items():
             layer = layers[name]
-            hessian = _hessian(made, name, layer, held)
+            hessian = _hessian(made, name, layer, held, calls)
             columns = _columns(layer)
             pruned = []
             kept = []
@@ -144,11 +145,15 @@ def _layers(module: nn.Module, skip: Sequence[str]) -> dict[str, Layer]:
     return found
 
 
-def _order(module: nn.Module, layers: Mapping[str, nn.Module], inputs: tuple[Any, ...]) -> list[str]:
-    """Returns the layers' names in the order in which they first run."""
-    order: dict[str, None] = {}
+class _Reached(Exception):
+    """The layer whose inputs are wanted has them: what runs behind it is not needed."""
+
+
+def _order(module: nn.Module, layers: Mapping[str, nn.Module], inputs: tuple[Any, ...]) -> dict[str, int]:
+    """Returns the layers' names in the order in which they first run, and how often each runs."""
+    order: dict[str, int] = {}
     hooks = [
-        layer.register_forward_pre_hook(lambda _, __, name=name: order.setdefault(name))
+        layer.register_forward_pre_hook(lambda _, __, name=name: order.update({name: order.get(name, 0) + 1}))
         for name, layer in layers.items()
     ]
     try:
@@ -160,27 +165,33 @@ def _order(module: nn.Module, layers: Mapping[str, nn.Module], inputs: tuple[Any
         raise InputError(
             f"these layers were not called on the calibration inputs: {', '.join(missing)}. Give them to skip"
         )
-    return list(order)
+    return order
 
 
-def _hessian(module: nn.Module, name: str, layer: Layer, batches: Sequence[tuple[Any, ...]]) -> Tensor:
+def _hessian(
+    module: nn.Module, name: str, layer: Layer, batches: Sequence[tuple[Any, ...]], calls: int
+) -> Tensor:
     """Returns the mean outer products of a layer's inputs, ``[groups, inputs, inputs]``."""
     total: Tensor | None = None
-    count = 0
+    count = seen = 0
 
     def see(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        nonlocal total, count
+        nonlocal total, count, seen
         rows = _rows(inputs[0].detach(), layer)
         if not bool(torch.isfinite(rows).all()):
             raise InputError(f"{name}: what it gets from the calibration inputs is not finite")
         product = rows.transpose(1, 2) @ rows
         total = product if total is None else total + product
         count += rows.shape[1]
+        seen += 1
+        if seen % calls == 0:
+            raise _Reached
 
     hook = layer.register_forward_pre_hook(see)
     try:
         for batch in batches:
-            module(*batch)
+            with contextlib.suppress(_Reached):
+                module(*batch)
     finally:
         hook.remove()
     assert total is not None  # `_order` saw it run
