@@ -39,6 +39,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sartor._environment import environment
+from sartor.compress.distillation.learner import Distilled
+from sartor.compress.distillation.logits import Logits
+from sartor.compress.distillation.teacher import TorchTeacher
+from sartor.compress.sparsity.held import Held
 from sartor.compress.sparsity.iterative import Round, prune_iteratively, sparsities
 from sartor.compress.sparsity.magnitude import magnitude
 from sartor.compress.sparsity.masks import global_masks, local_masks, pruned
@@ -50,6 +54,7 @@ from sartor.tasks.images.task import Images
 from sartor.training import Learner, Recipe, Step
 
 PARTS = ("language", "images", "savings")
+KINDS = ("pruned", "dense", "at once")
 IMAGE_WIDTHS = (32, 64, 128)
 CONTEXT = 128
 LANGUAGE = {"dim": 160, "layers": 5, "heads": 5}
@@ -139,9 +144,9 @@ def language_model(texts: Mapping[str, Tensor], folder: Path, steps: int, seed: 
 
 
 def ninety_percent(
-    folder: Path, *, epochs: int, rounds: int, round_epochs: int, seed: int, quick: bool
+    folder: Path, *, epochs: int, rounds: int, round_epochs: int, last_epochs: int, seed: int, kinds: Sequence[str]
 ) -> dict[str, float]:
-    """Returns test accuracies of the dense network, of the pruned one, and of the dense one trained on as long."""
+    """Returns test accuracies of the dense network, and of what each kind makes of it."""
     task = Images("fashion-mnist")
     splits = task.data()
     assert splits.test is not None
@@ -153,13 +158,11 @@ def ninety_percent(
     trained(dense, learner, splits.train, task.recipe, steps=epochs * per_epoch, seed=seed, file=folder / f"{name}.pt")
     figures = {"dense": accuracy(task, dense, test)}
     print(f"dense: {figures['dense']:.2f}", flush=True)
-    for kind, targets in (
-        ("pruned", sparsities(0.9, rounds)),
-        ("dense, as long again", [0.0] * rounds),
-        ("at once", [0.0] * (rounds - 1) + [0.9]),
-    ):
-        if quick and kind != "pruned":
-            continue
+    taught = Distilled(learner, TorchTeacher(dense), [Logits(4.0, 0.9)], labels=0.1)
+    every = {
+        "pruned": sparsities(0.9, rounds), "dense": (0.0,) * rounds, "at once": (*(0.0,) * (rounds - 1), 0.9)
+    }  # fmt: skip
+    for kind in kinds:
         network = copy.deepcopy(dense)
         file = folder / f"{name}-{kind.replace(' ', '-')}-{rounds}-{round_epochs}.pt"
         start = Round.from_dict(torch.load(file, weights_only=True)) if file.exists() else None
@@ -168,13 +171,17 @@ def ninety_percent(
             value = accuracy(task, network, splits.validation)
             print(f"  {kind}, round {done.number}: {done.sparsity:.3f} zeros, validation {value:.2f}", flush=True)
 
-        prune_iteratively(
-            network, learner, splits.train, task.recipe, targets=targets, total=round_epochs * per_epoch, seed=seed,
+        last = prune_iteratively(
+            network, learner, splits.train, task.recipe, targets=every[kind], total=round_epochs * per_epoch, seed=seed,
             finished=finished, start=start, checkpoint_s=20,
             checkpoint=lambda done, file=file: save(done.to_dict(), file),  # type: ignore[misc]
         )  # fmt: skip
-        figures[kind] = accuracy(task, network, test)
-        print(f"{kind}: {figures[kind]:.2f}", flush=True)
+        print(f"  {kind}, after the rounds: test {accuracy(task, network, test):.2f}", flush=True)
+        steps, kept = last_epochs * per_epoch, file.with_stem(f"{file.stem}-last-{last_epochs}")
+        trained(network, Held(taught, last.masks), splits.train, task.recipe, steps=steps, seed=seed, file=kept)
+        print(f"  {kind}, last: validation {accuracy(task, network, splits.validation):.2f}", flush=True)
+        figures[f"{kind}, last"] = accuracy(task, network, test)
+        print(f"{kind}: {figures[f'{kind}, last']:.2f}", flush=True)
     return figures
 
 
@@ -227,7 +234,12 @@ def savings(network: nn.Module, inputs: tuple[Tensor, ...], name: str) -> None:
 
 
 def run(
-    quick: bool, *, text: str = "../shared/data/text", state: str | None = None, parts: Sequence[str] = PARTS
+    quick: bool,
+    *,
+    text: str = "../shared/data/text",
+    state: str | None = None,
+    parts: Sequence[str] = PARTS,
+    kinds: Sequence[str] = KINDS,
 ) -> dict[str, float]:
     """Returns the figures of the parts; prints the rest.
 
@@ -236,6 +248,7 @@ def run(
         text: Folder of the text.
         state: Folder that keeps trainings, to go on from; a temporary one when None.
         parts: Which.
+        kinds: Which ways to 90% zeros, beside the dense network: "pruned" at least.
     """
     torch.set_num_threads(1)
     figures: dict[str, float] = {}
@@ -251,9 +264,12 @@ def run(
             best = min(found["magnitude, each layer"], found["magnitude, all layers"])
             figures["magnitude_perplexity_ratio"] = best / found["dense"]
         if "images" in parts:
-            epochs, rounds, each = (1, 2, 1) if quick else (8, 3, 2)
-            points = ninety_percent(folder, epochs=epochs, rounds=rounds, round_epochs=each, seed=0, quick=quick)
-            figures["unstructured90_accuracy_loss_points"] = points["dense"] - points["pruned"]
+            epochs, rounds, each, last = (1, 2, 1, 1) if quick else (8, 3, 2, 6)
+            points = ninety_percent(
+                folder, epochs=epochs, rounds=rounds, round_epochs=each, last_epochs=last, seed=0,
+                kinds=("pruned",) if quick else kinds,
+            )  # fmt: skip
+            figures["unstructured90_accuracy_loss_points"] = points["dense"] - points["pruned, last"]
         if "savings" in parts:
             wide = made(Residual, 1, IMAGE_WIDTHS, 2, seed=0)
             savings(wide, (torch.zeros(1, 1, 28, 28),), "the convolutional network, batch 1")
@@ -269,10 +285,14 @@ def main() -> int:
     parser.add_argument("--text", default="../shared/data/text", metavar="DIR", help="folder of tinyshakespeare.txt.gz")
     parser.add_argument("--state", metavar="DIR", help="folder that keeps trainings, to go on from")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="ways to 90%% zeros")
     parser.add_argument("--quick", action="store_true", help="short trainings; decides nothing")
     arguments = parser.parse_args()
     print(json.dumps(environment()))
-    print(json.dumps(run(arguments.quick, text=arguments.text, state=arguments.state, parts=arguments.parts)))
+    figures = run(
+        arguments.quick, text=arguments.text, state=arguments.state, parts=arguments.parts, kinds=arguments.kinds
+    )
+    print(json.dumps(figures))
     return 0
 
 
