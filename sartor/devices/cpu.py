@@ -35,7 +35,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -177,7 +177,11 @@ class CpuLatency:
 
         arrays = [tensor.detach().cpu().numpy() for tensor in tensors_in(inputs)]
         feeds = {entry.name: arrays[_position(entry.name)] for entry in runtime.get_inputs()}
-        return self._figures(_Measurement(lambda: runtime.run(None, feeds)))
+        return self.time(lambda: runtime.run(None, feeds))
+
+    def time(self, run: Callable[[], object]) -> dict[str, Figure]:
+        """Returns the figures of a call."""
+        return self._figures(_Measurement(run))
 
     def _figures(self, measurement: _Measurement) -> dict[str, Figure]:
         with measuring():

@@ -1,0 +1,300 @@
+"""Zeros without loss: 90% of a convolutional network, half of a language model at once; what zeros save and what not.
+
+    python benchmarks/_compress_sparsity.py --state DIR    # about 45 minutes on one core
+    python benchmarks/_compress_sparsity.py --quick        # minutes; decides nothing
+
+**Images.** A residual network of 308,074 parameters on Fashion-MNIST (Debian's ``dataset-fashion-mnist``), trained for
+8 epochs with the images task's own recipe. Three rounds of global magnitude pruning to 90% zeros, each with two epochs
+under the zeros; beside it the same rounds without zeros, since these epochs would have helped the dense network too,
+and the zeros all in the last round. Test accuracy, in points.
+
+**Language.** A Transformer of 1.59M parameters on the characters of tinyshakespeare (``--text``: see the data's
+README), 2,500 steps of 16 windows of 128. Half the weights of each layer but the output's removed at once, without
+training: SparseGPT with 128 windows of the training part, magnitude of each layer and of all, and two of four of both.
+Perplexity on the last 5% of the text, which nothing saw.
+
+**Savings.** Bytes in four layouts and latencies on one thread, by the share of zeros.
+
+Results: see ``RESULTS``, negative ones included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import gzip
+import json
+import math
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import torch
+from _compress_images import Residual, accuracy, made, save, trained
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sartor._environment import environment
+from sartor.compress.distillation.learner import Distilled
+from sartor.compress.distillation.logits import Logits
+from sartor.compress.distillation.teacher import TorchTeacher
+from sartor.compress.sparsity.held import Held
+from sartor.compress.sparsity.iterative import Round, prune_iteratively, sparsities
+from sartor.compress.sparsity.magnitude import magnitude
+from sartor.compress.sparsity.masks import global_masks, local_masks, pruned
+from sartor.compress.sparsity.n_of_m import TWO_OF_FOUR, n_of_m
+from sartor.compress.sparsity.sparsegpt import sparsegpt
+from sartor.compress.sparsity.speed import measure_speed
+from sartor.compress.sparsity.storage import storage, total_bytes
+from sartor.tasks.images.task import Images
+from sartor.training import Learner, Recipe, Step
+
+PARTS = ("language", "images", "savings")
+KINDS = ("pruned", "dense", "at once")
+IMAGE_WIDTHS = (32, 64, 128)
+CONTEXT = 128
+LANGUAGE = {"dim": 160, "layers": 5, "heads": 5}
+LANGUAGE_RECIPE = Recipe(learning_rate=2e-3, weight_decay=5e-2, batch_size=16, warmup=0.05, cooldown=0.4)
+
+
+class Block(nn.Module):
+    """Causal attention and feed-forward, each behind a normalisation and added to its input."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.attention_norm, self.ffn_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.query, self.key, self.value, self.out = (nn.Linear(dim, dim) for _ in range(4))
+        self.expand, self.reduce = nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen = self.attention_norm(x)
+        query, key, value = (
+            layer(seen).unflatten(2, (self.heads, -1)).transpose(1, 2) for layer in (self.query, self.key, self.value)
+        )
+        read = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+        x = x + self.out(read.transpose(1, 2).flatten(2))
+        out: Tensor = x + self.reduce(functional.gelu(self.expand(self.ffn_norm(x))))
+        return out
+
+
+class Characters(nn.Module):
+    """A Transformer that gives logits of the next character."""
+
+    def __init__(self, vocabulary: int, dim: int, layers: int, heads: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, dim)
+        self.position = nn.Parameter(torch.randn(CONTEXT, dim) * 0.1)
+        self.blocks = nn.Sequential(*(Block(dim, heads) for _ in range(layers)))
+        self.norm = nn.LayerNorm(dim)
+        self.linear = nn.Linear(dim, vocabulary)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Maps int64 ``(n, length)`` to logits ``(n, length, vocabulary)``."""
+        x = self.embedding(tokens) + self.position[: tokens.shape[1]]
+        out: Tensor = self.linear(self.norm(self.blocks(x)))
+        return out
+
+
+class NextCharacter(Learner):
+    """Windows of a text, and the cross-entropy of each next character."""
+
+    def batch(self, network: nn.Module, data: Tensor, step: Step) -> Tensor:
+        begin = step.numpy.integers(0, len(data) - CONTEXT - 1, step.recipe.batch_size)
+        return torch.stack([data[i : i + CONTEXT + 1] for i in begin.tolist()])
+
+    def loss(self, network: nn.Module, batch: Tensor, step: Step) -> Tensor:
+        return functional.cross_entropy(network(batch[:, :-1]).flatten(0, 1), batch[:, 1:].flatten())
+
+
+def characters(folder: str) -> dict[str, Tensor]:
+    """Returns the text as numbers of characters: the first 90% to train on, 5% to choose by, 5% to report."""
+    text = gzip.decompress((Path(folder) / "tinyshakespeare.txt.gz").read_bytes()).decode()
+    number = {character: i for i, character in enumerate(sorted(set(text)))}
+    tokens = torch.tensor([number[character] for character in text])
+    first, second = int(0.9 * len(tokens)), int(0.95 * len(tokens))
+    return {"train": tokens[:first], "validation": tokens[first:second], "test": tokens[second:]}
+
+
+@torch.no_grad()
+def perplexity(network: nn.Module, tokens: Tensor) -> float:
+    """Returns the perplexity of a character over all windows of a text, one behind the other."""
+    network.eval()
+    count = (len(tokens) - 1) // CONTEXT
+    inputs = tokens[: count * CONTEXT].view(count, CONTEXT)
+    targets = tokens[1 : count * CONTEXT + 1].view(count, CONTEXT)
+    total = 0.0
+    for x, y in zip(inputs.split(64), targets.split(64), strict=True):
+        total += functional.cross_entropy(network(x).flatten(0, 1), y.flatten(), reduction="sum").item()
+    return math.exp(total / (count * CONTEXT))
+
+
+def language_model(texts: Mapping[str, Tensor], folder: Path, steps: int, seed: int) -> nn.Module:
+    """Returns the Transformer, trained."""
+    network = made(Characters, int(texts["train"].max()) + 1, *LANGUAGE.values(), seed=seed)
+    file = folder / f"language-{seed}-{steps}.pt"
+    return trained(network, NextCharacter(), texts["train"], LANGUAGE_RECIPE, steps=steps, seed=seed, file=file)
+
+
+# --- 90% of a convolutional network
+
+
+def ninety_percent(
+    folder: Path, *, epochs: int, rounds: int, round_epochs: int, last_epochs: int, seed: int, kinds: Sequence[str]
+) -> dict[str, float]:
+    """Returns test accuracies of the dense network, and of what each kind makes of it."""
+    task = Images("fashion-mnist")
+    splits = task.data()
+    assert splits.test is not None
+    test = splits.test.open()
+    per_epoch = len(splits.train) // task.recipe.batch_size
+    learner = task.learner(task.baseline())
+    dense = made(Residual, 1, IMAGE_WIDTHS, 2, seed=seed).to(memory_format=torch.channels_last)
+    name = f"images-{seed}-{epochs}"
+    trained(dense, learner, splits.train, task.recipe, steps=epochs * per_epoch, seed=seed, file=folder / f"{name}.pt")
+    figures = {"dense": accuracy(task, dense, test)}
+    print(f"dense: {figures['dense']:.2f}", flush=True)
+    taught = Distilled(learner, TorchTeacher(dense), [Logits(4.0, 0.9)], labels=0.1)
+    every = {
+        "pruned": sparsities(0.9, rounds), "dense": (0.0,) * rounds, "at once": (*(0.0,) * (rounds - 1), 0.9)
+    }  # fmt: skip
+    for kind in kinds:
+        network = copy.deepcopy(dense)
+        file = folder / f"{name}-{kind.replace(' ', '-')}-{rounds}-{round_epochs}.pt"
+        start = Round.from_dict(torch.load(file, weights_only=True)) if file.exists() else None
+
+        def finished(done: Round, network: nn.Module = network, kind: str = kind) -> None:
+            value = accuracy(task, network, splits.validation)
+            print(f"  {kind}, round {done.number}: {done.sparsity:.3f} zeros, validation {value:.2f}", flush=True)
+
+        last = prune_iteratively(
+            network, learner, splits.train, task.recipe, targets=every[kind], total=round_epochs * per_epoch, seed=seed,
+            finished=finished, start=start, checkpoint_s=20,
+            checkpoint=lambda done, file=file: save(done.to_dict(), file),  # type: ignore[misc]
+        )  # fmt: skip
+        print(f"  {kind}, after the rounds: test {accuracy(task, network, test):.2f}", flush=True)
+        steps, kept = last_epochs * per_epoch, file.with_stem(f"{file.stem}-last-{last_epochs}")
+        trained(network, Held(taught, last.masks), splits.train, task.recipe, steps=steps, seed=seed, file=kept)
+        print(f"  {kind}, last: validation {accuracy(task, network, splits.validation):.2f}", flush=True)
+        figures[f"{kind}, last"] = accuracy(task, network, test)
+        print(f"{kind}: {figures[f'{kind}, last']:.2f}", flush=True)
+    return figures
+
+
+# --- half of a language model, at once
+
+
+def half(texts: Mapping[str, Tensor], network: nn.Module, *, num_calibration: int, rows: slice) -> dict[str, float]:
+    """Returns perplexities on the test part: dense, and with zeros that no training followed.
+
+    Args:
+        texts: The parts of the text.
+        network: Trained.
+        num_calibration: Windows of the training part that SparseGPT sees.
+        rows: Of the test part's characters.
+    """
+    train, test = texts["train"], texts["test"][rows]
+    begin = np.random.default_rng(0).integers(0, len(train) - CONTEXT, num_calibration)
+    calibration = torch.stack([train[i : i + CONTEXT] for i in begin.tolist()]).split(32)
+    skip = ["linear"]  # the output layer stays dense, as in the paper
+    scores = magnitude(network, skip=skip)
+    networks = {
+        "dense": network,
+        "magnitude, each layer": pruned(network, local_masks(scores, 0.5)),
+        "magnitude, all layers": pruned(network, global_masks(scores, 0.5)),
+        "SparseGPT": sparsegpt(network, calibration, 0.5, skip=skip).module,
+        "magnitude, 2 of 4": pruned(network, n_of_m(scores)),
+        "SparseGPT, 2 of 4": sparsegpt(network, calibration, pattern=TWO_OF_FOUR, skip=skip).module,
+    }
+    found = {name: perplexity(each, test) for name, each in networks.items()}
+    for name, value in found.items():
+        print(f"  {name:22s} perplexity {value:.4f}, x{value / found['dense']:.4f}", flush=True)
+    return found
+
+
+# --- what zeros save
+
+
+def savings(network: nn.Module, inputs: tuple[Tensor, ...], name: str) -> None:
+    """Prints bytes and latencies by sparsity."""
+    scores = magnitude(network)
+    print(f"{name}: zeros; bytes dense, bitmap, CSR, COO; ms torch dense, torch CSR, ONNX Runtime")
+    for sparsity in (0.0, 0.5, 0.8, 0.9, 0.95, 0.99):
+        made = pruned(network, global_masks(scores, sparsity)).eval()
+        stored = storage(made)
+        sizes = [total_bytes(stored, layout) for layout in ("dense", "bitmap", "csr", "coo")]
+        times = measure_speed(made, inputs)
+        values = [times[kind].value for kind in ("zeros", "csr", "onnxruntime")]
+        print(f"  {sparsity:.2f} " + " ".join(f"{size:9,}" for size in sizes) + " "
+              + " ".join(f"{value:8.3f}" for value in values), flush=True)  # fmt: skip
+
+
+def run(
+    quick: bool,
+    *,
+    text: str = "../shared/data/text",
+    state: str | None = None,
+    parts: Sequence[str] = PARTS,
+    kinds: Sequence[str] = KINDS,
+) -> dict[str, float]:
+    """Returns the figures of the parts; prints the rest.
+
+    Args:
+        quick: Short trainings: nothing is decided.
+        text: Folder of the text.
+        state: Folder that keeps trainings, to go on from; a temporary one when None.
+        parts: Which.
+        kinds: Which ways to 90% zeros, beside the dense network: "pruned" at least.
+    """
+    torch.set_num_threads(1)
+    figures: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(state or temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        if "language" in parts:
+            texts = characters(text)
+            network = language_model(texts, folder, 100 if quick else 2_500, 0)
+            rows = slice(0, 10_000) if quick else slice(None)
+            found = half(texts, network, num_calibration=32 if quick else 128, rows=rows)
+            figures["sparsegpt_perplexity_ratio"] = found["SparseGPT"] / found["dense"]
+            best = min(found["magnitude, each layer"], found["magnitude, all layers"])
+            figures["magnitude_perplexity_ratio"] = best / found["dense"]
+        if "images" in parts:
+            epochs, rounds, each, last = (1, 2, 1, 1) if quick else (8, 3, 2, 6)
+            points = ninety_percent(
+                folder, epochs=epochs, rounds=rounds, round_epochs=each, last_epochs=last, seed=0,
+                kinds=("pruned",) if quick else kinds,
+            )  # fmt: skip
+            figures["unstructured90_accuracy_loss_points"] = points["dense"] - points["pruned, last"]
+        if "savings" in parts:
+            wide = made(Residual, 1, IMAGE_WIDTHS, 2, seed=0)
+            savings(wide, (torch.zeros(1, 1, 28, 28),), "the convolutional network, batch 1")
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                layer = nn.Sequential(nn.Linear(1024, 4096), nn.ReLU(), nn.Linear(4096, 1024))
+            savings(layer, (torch.zeros(1, 1024),), "feed-forward, 1,024 by 4,096, one row")
+    return figures
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--text", default="../shared/data/text", metavar="DIR", help="folder of tinyshakespeare.txt.gz")
+    parser.add_argument("--state", metavar="DIR", help="folder that keeps trainings, to go on from")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="ways to 90%% zeros")
+    parser.add_argument("--quick", action="store_true", help="short trainings; decides nothing")
+    arguments = parser.parse_args()
+    print(json.dumps(environment()))
+    figures = run(
+        arguments.quick, text=arguments.text, state=arguments.state, parts=arguments.parts, kinds=arguments.kinds
+    )
+    print(json.dumps(figures))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

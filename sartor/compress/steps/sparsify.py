@@ -1,0 +1,167 @@
+"""Zeros among the weights, as a step of compression."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from sartor.errors import InputError, near
+from sartor.registry import CompressorSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from sartor.compress._contract import Outcome, StepContext
+
+SPEC = CompressorSpec(
+    "sparsify",
+    "sartor.compress.steps.sparsify:sparsify",
+    summary="zeros among the weights: smaller files, seldom faster; measured dense against sparse",
+    citation="Han et al. 2015, arXiv:1506.02626; Frankle & Carbin 2019, arXiv:1803.03635; Frantar & Alistarh 2023,"
+    " arXiv:2301.00774",
+    options="sartor.compress.steps.sparsify:Options",
+)
+
+Method = Literal["iterative", "gradual", "sparsegpt", "obs"]
+Criterion = Literal["magnitude", "taylor", "obd"]
+Scope = Literal["global", "local"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of sparsify.
+
+    Attributes:
+        sparsity: Share of the weights that becomes zero.
+        method: Prune and train by turns; along a cubic schedule while training; each layer at once from data
+            (sparsegpt) or by second order (obs), both then trained under the zeros.
+        criterion: Which weights go, of the iterative method.
+        scope: Of all layers together, or of each the same share.
+        rounds: Of the iterative method.
+        two_of_four: Two of every four weights stay, as sparse tensor cores want it; only with sparsegpt.
+        skip: Layers to leave alone, by name, with commas between; * stands for anything.
+        batches: Of training data to calibrate on.
+    """
+
+    sparsity: float = 0.9
+    method: Method = "iterative"
+    criterion: Criterion = "magnitude"
+    scope: Scope = "global"
+    rounds: int = 4
+    two_of_four: bool = False
+    skip: str = ""
+    batches: int = 8
+
+    def __post_init__(self) -> None:
+        for name, kind in (("method", Method), ("criterion", Criterion), ("scope", Scope)):
+            value, known = getattr(self, name), get_args(kind)
+            if value not in known:
+                raise InputError(f"{name}: there is no {value!r}{near(str(value), known)}")
+        if not 0 < self.sparsity < 1:
+            raise InputError(f"sparsity: expected a share above 0 and below 1, got {self.sparsity:g}")
+        if self.rounds < 1 or self.batches < 1:
+            raise InputError(f"expected at least 1 round and 1 batch, got {self.rounds} and {self.batches}")
+        if self.two_of_four and self.method != "sparsegpt":
+            raise InputError(f"two_of_four goes with the method sparsegpt, not with {self.method}")
+
+
+def sparsify(network: nn.Module, options: Options, context: StepContext) -> Outcome:
+    """Returns the network with zeros, its weights also in a file of their smallest layouts."""
+    from sartor.compress import Outcome
+    from sartor.compress.sparsity.masks import nonzero_masks, sparsity_of
+    from sartor.compress.sparsity.speed import measure_speed
+    from sartor.compress.sparsity.storage import save_sparse, storage, total_bytes
+    from sartor.compress.sparsity.weights import weights_of
+
+    skip = [name.strip() for name in options.skip.split(",") if name.strip()]
+    dense_bytes = total_bytes(storage(network), "dense")
+    run = {"iterative": _iterative, "gradual": _gradual}.get(options.method, _at_once)
+    made = run(network, options, context, skip)
+    masks = nonzero_masks(made, weights_of(made, skip=skip))
+    stored = storage(made)
+    latency = measure_speed(context.deploy(made), context.inputs)
+    record: dict[str, Any] = {
+        "zeros": sparsity_of(masks),
+        "zeros_by_layer": {name: sparsity_of({name: mask}) for name, mask in masks.items()},
+        "dense_bytes": dense_bytes,
+        "bytes": {layout: total_bytes(stored, layout) for layout in ("bitmap", "csr", "coo")},
+        "smallest_bytes": total_bytes(stored),
+        "file_bytes": save_sparse(made, context.folder / "weights.sparse"),
+        "latency_ms": {name: figure.value for name, figure in latency.items()},
+    }
+    context.say(
+        f"{record['zeros']:.1%} zeros: {record['file_bytes']:,} bytes instead of {dense_bytes:,};"
+        f" torch {latency['dense'].value:.3g} ms dense, {latency['csr'].value:.3g} ms on sparse kernels,"
+        f" {latency['onnxruntime'].value:.3g} ms by ONNX Runtime, which does not use the zeros"
+    )
+    return Outcome(made, record)
+
+
+def _iterative(network: nn.Module, options: Options, context: StepContext, skip: list[str]) -> nn.Module:
+    from sartor.compress.sparsity.held import Held
+    from sartor.compress.sparsity.iterative import sparsities
+    from sartor.compress.sparsity.masks import global_masks, local_masks, pruned
+
+    select = global_masks if options.scope == "global" else local_masks
+    masks: dict[str, Tensor] | None = None
+    for number, target in enumerate(sparsities(options.sparsity, options.rounds)):
+
+        def choose(network: nn.Module = network, target: float = target, before: Any = masks) -> dict[str, Tensor]:
+            return select(_scores(network, options, context, skip), target, before)
+
+        masks = context.stage(f"masks-{number}", choose)
+        network = pruned(network, masks)
+        if context.epochs > 0:
+            network = context.fine_tune(
+                f"round-{number}", network, epochs=context.epochs / options.rounds,
+                learner=Held(context.task.learner(context.architecture), masks),
+            )  # fmt: skip
+    return network
+
+
+def _scores(network: nn.Module, options: Options, context: StepContext, skip: list[str]) -> dict[str, Tensor]:
+    from sartor.compress.sparsity.magnitude import magnitude
+    from sartor.compress.sparsity.obd import obd
+    from sartor.compress.sparsity.taylor import taylor
+
+    if options.criterion == "magnitude":
+        return magnitude(network, skip=skip)
+    batches = context.batches(options.batches)
+    if options.criterion == "taylor":
+        return taylor(network, batches, context.loss, skip=skip)
+    return obd(network, batches, context.loss, seed=context.seed, skip=skip)
+
+
+def _gradual(network: nn.Module, options: Options, context: StepContext, skip: list[str]) -> nn.Module:
+    import copy
+
+    from sartor.compress.sparsity.gradual import Gradual
+
+    if not context.epochs > 0:
+        raise InputError("sparsify.method gradual prunes while it trains: give it epochs, or use another method")
+    learner = Gradual(
+        context.task.learner(context.architecture), network, sparsity=options.sparsity, scope=options.scope, skip=skip
+    )
+    return context.fine_tune("gradual", copy.deepcopy(network), epochs=context.epochs, learner=learner)
+
+
+def _at_once(network: nn.Module, options: Options, context: StepContext, skip: list[str]) -> nn.Module:
+    from sartor.compress.calibration import network_inputs
+    from sartor.compress.sparsity.held import Held
+    from sartor.compress.sparsity.n_of_m import TWO_OF_FOUR
+    from sartor.compress.sparsity.obs import Surgery, obs
+    from sartor.compress.sparsity.sparsegpt import sparsegpt
+
+    def operate() -> Surgery:
+        if options.method == "obs":
+            batches = context.batches(16 * options.batches, 4)  # each gives one gradient
+            return obs(network, batches, context.loss, options.sparsity, skip=skip)
+        inputs = network_inputs(network, context.batches(options.batches), context.loss)
+        pattern = TWO_OF_FOUR if options.two_of_four else None
+        return sparsegpt(network, inputs, options.sparsity, pattern=pattern, skip=skip)
+
+    found = context.stage("surgery", operate)
+    if not context.epochs > 0:
+        return found.module
+    learner = Held(context.task.learner(context.architecture), found.masks)
+    return context.fine_tune("trained", found.module, epochs=context.epochs, learner=learner)
