@@ -38,6 +38,7 @@ class Operation:
         writes: Storages that it made or changed.
         shape: Of its first output.
         view: Its outputs only look at the storage of an input.
+        given: Shapes of the tensors among its arguments, in their order.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Operation:
     writes: tuple[int, ...]
     shape: tuple[int, ...]
     view: bool
+    given: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -395,6 +397,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     writes=tuple(dict.fromkeys(written)),
                     shape=tuple(outputs[0].shape) if outputs else (),
                     view=not mutable and bool(reads) and all(index < known for index in written),
+                    given=tuple(tuple(tensor.shape) for tensor in tensors),
                 )
             )
         return out
