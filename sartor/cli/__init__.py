@@ -39,7 +39,7 @@ app.command("sartor.cli._lists:tasks", name="tasks", help="List the tasks.")
 app.command("sartor.cli._lists:strategies", name="strategies", help="List the search strategies.")
 app.command("sartor.cli._supernet:methods", name="supernets", help="List the ways of sharing weights.")
 app.command("sartor.cli._lists:spaces", name="spaces", help="List the ready-made search spaces.")
-app.command("sartor.cli._lists:devices", name="devices", help="List the device cost models.")
+app.command("sartor.cli._devices:app", name="devices", help="List devices; show their numbers; measure, calibrate.")
 
 
 def main(tokens: Sequence[str] | None = None) -> None:

@@ -37,8 +37,3 @@ def strategies() -> None:
 def spaces() -> None:
     """List the ready-made search spaces."""
     _print("spaces")
-
-
-def devices() -> None:
-    """List the device cost models."""
-    _print("devices")

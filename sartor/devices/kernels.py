@@ -1,9 +1,9 @@
 """The work of a network as a runtime does it: operations of the execution, with what is fused taken together.
 
-A runtime folds a batch normalisation into the convolution before it, applies the activation behind it and, in a residual
-network, the addition to the convolution's output while it is still in registers, and skips what only renames memory. So
-costs are told of fused kernels, not of single operations: nn-Meter (Zhang et al. 2021, doi:10.1145/3458864.3467882)
-found that this decides how well latency is predicted operator by operator.
+A runtime folds a batch normalisation into the convolution before it, applies the activation behind it and, in a
+residual network, the addition to the convolution's output while it is still in registers. So costs are told of fused
+kernels, not of single operations: nn-Meter (Zhang et al. 2021, doi:10.1145/3458864.3467882) found that this decides how
+well latency is predicted operator by operator.
 
 Used by the roofline, the learned predictor and the accelerator model. What is fused is what ONNX Runtime fuses on
 processors; others differ in details.
@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -185,12 +184,8 @@ class _Fusion:
                     moved = sum(
                         self._execution.storage_bytes[s] for s in operation.reads if self._made_by.get(s) != maker
                     )
-                self._kernels[maker] = Kernel(
-                    **{
-                        **kernel.__dict__,
-                        "fused": (*kernel.fused, kind),
-                        "read_bytes": kernel.read_bytes + moved,
-                    }
+                self._kernels[maker] = replace(
+                    kernel, fused=(*kernel.fused, kind), read_bytes=kernel.read_bytes + moved
                 )
                 self._target = maker
                 return True
@@ -206,7 +201,7 @@ class _Fusion:
         if operation.name in _CONVOLUTIONS:
             image, weight = operation.given[0], operation.given[1]
             size = math.prod(weight[2:])
-            groups = max(1, image[1] // max(1, weight[1])) if weight[0] % max(1, image[1] // max(1, weight[1])) == 0 else 1
+            groups = max(1, image[1] // weight[1])
             if groups > 1 and groups == image[1]:
                 kind = "depthwise"
             elif groups > 1:

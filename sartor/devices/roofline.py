@@ -5,8 +5,8 @@ A kernel takes the longer of two times: its operations at the target's peak, its
 knows nothing of how well a kernel is written, of overheads a call and of caches: use it to order networks for a device
 that is not at hand, and to see what binds them; measure or calibrate for more.
 
-**Bytes.** A kernel reads its inputs and weights and writes its output, at the precision. Where the target's file says how
-much memory is on the chip, the weights are not moved if all fit, and a kernel's activations are not if they do; the
+**Bytes.** A kernel reads its inputs and weights and writes its output, at the precision. Where the target's file says
+how much memory is on the chip, the weights are not moved if all fit, and a kernel's activations are not if they do; the
 network's inputs and outputs always are.
 
 **Energy.** Operations times the energy of one, bytes moved times the energy of one, where the target's file has these.

@@ -18,7 +18,7 @@ A target is a TOML file, shipped (``raspberry-pi-4``) or your own (a path):
 
 | table | what | units |
 |---|---|---|
-| ``peak.PRECISION`` | operations a second; ``fp32``, ``fp16``, ``bf16``, ``int8``, ``int4`` | GFLOP/s, TFLOP/s, GOP/s, TOP/s |
+| ``peak.PRECISION`` | operations a second; ``fp32``, ``fp16``, ``bf16``, ``int8``, ``int4`` | GFLOP/s, GOP/s, TOP/s |
 | ``bandwidth`` | of the memory that holds activations and weights | MB/s, GB/s |
 | ``memory.sram``, ``.flash``, ``.dram`` | how much there is | KiB, MiB, GiB, kB, MB, GB |
 | ``energy.operation.PRECISION`` | of one operation, half a multiply-accumulate | pJ, nJ |
