@@ -25,7 +25,7 @@ __all__ = ["Kernel", "Kind", "kernels_of", "kernels_in"]
 
 Kind = Literal[
     "convolution", "pointwise", "depthwise", "grouped", "linear", "matmul", "pool", "reduce", "normalise", "activation",
-    "add", "multiply", "concat", "softmax", "layer_norm", "transpose", "reshape", "other",
+    "add", "multiply", "concat", "softmax", "layer_norm", "transpose", "reshape", "slice", "other",
 ]
 
 Shape = tuple[int, ...]
@@ -48,6 +48,7 @@ class Kernel:
         size: Places of its window, ``k * k`` of a convolution or a pooling, else 1.
         groups: Of a convolution, else 1.
         fused: Kinds of what was fused into it: ``normalise``, ``activation``, ``add``.
+        sources: Positions of the kernels whose outputs it reads, in order; a fused addition's behind.
     """
 
     kind: Kind
@@ -62,6 +63,7 @@ class Kernel:
     size: int = 1
     groups: int = 1
     fused: tuple[str, ...] = ()
+    sources: tuple[int, ...] = ()
 
     @property
     def bytes(self) -> int:
@@ -113,13 +115,16 @@ _NAMES: dict[str, Kind] = {
     "_softmax": "softmax", "_safe_softmax": "softmax", "_log_softmax": "softmax",
     "permute": "transpose", "transpose": "transpose", "t": "transpose", "clone": "other", "copy_": "other",
     "view": "reshape", "_unsafe_view": "reshape", "reshape": "reshape", "unsqueeze": "reshape", "squeeze": "reshape",
+    "slice": "slice",
 }
-_FREE = {"empty", "empty_like", "detach", "alias", "expand", "slice", "select", "split", "unsafe_split", "unbind"}
+_FREE = {"empty", "empty_like", "detach", "alias", "expand", "select", "split", "unsafe_split", "unbind"}
 _KEPT_IN_REGISTERS = {
     "relu", "relu_", "hardtanh", "hardtanh_", "clamp", "clamp_min", "sigmoid", "sigmoid_", "tanh", "hardsigmoid",
     "hardsigmoid_", "leaky_relu", "leaky_relu_",
 }
 """Activations that ONNX Runtime applies inside a convolution."""
+_SHARED: tuple[Kind, ...] = ("activation", "pool", "multiply")
+"""Runtimes compute these once where several of a kind read the same: a cell whose edges each begin with the ReLU."""
 _CONVOLUTIONS = {"convolution", "_convolution", "convolution_overrideable"}
 _WINDOWED: tuple[Kind, ...] = ("convolution", "pointwise", "depthwise", "grouped")
 
@@ -134,35 +139,61 @@ class _Fusion:
         self._readers = self._count_readers()
 
     def _count_readers(self) -> Counter[tuple[int, int]]:
-        """Counts who reads each version of a storage: in-place changes make a new one."""
+        """Counts who reads each version of a storage: in-place changes make a new one, repetitions are left out."""
         counted: Counter[tuple[int, int]] = Counter()
         version: dict[int, int] = {}
+        first: dict[Any, int] = {}
         self._versions: list[dict[int, int]] = []
-        for operation in self._operations:
-            self._versions.append({storage: version.get(storage, 0) for storage in operation.reads})
+        self._repeats: dict[int, int] = {}
+        same: dict[int, int] = {}
+        for number, operation in enumerate(self._operations):
+            reads = [same.get(storage, storage) for storage in operation.reads]
+            versions = {storage: version.get(storage, 0) for storage in reads}
+            self._versions.append(versions)
             if operation.view:
                 continue
-            for storage in operation.reads:
-                counted[storage, version.get(storage, 0)] += 1
+            changes = set(operation.writes) & set(operation.reads)
+            if _NAMES.get(operation.name) in _SHARED and not changes and len(operation.writes) >= 1:
+                key = (operation.name, tuple(versions.items()), operation.shape)
+                if key in first:
+                    self._repeats[number] = first[key]
+                    same[operation.writes[0]] = self._operations[first[key]].writes[0]
+                    continue
+                first[key] = number
+            for storage in versions:
+                counted[storage, versions[storage]] += 1
             for storage in operation.writes:
                 version[storage] = version.get(storage, 0) + 1
+        self._same = same
         for storage in self._execution.outputs:
+            storage = same.get(storage, storage)
             counted[storage, version.get(storage, 0)] += 1
         return counted
 
     def run(self) -> tuple[Kernel, ...]:
+        last_view: tuple[str, tuple[int, ...]] | None = None
         for number, operation in enumerate(self._operations):
-            if operation.name in _FREE or not operation.writes:
+            kind = _NAMES.get(operation.name, "other")
+            if number in self._repeats or operation.name in _FREE or not operation.writes:
                 continue
-            if operation.view and _NAMES.get(operation.name) not in ("transpose", "reshape"):
-                continue
-            if operation.view and all(storage in self._execution.constants for storage in operation.reads):
-                continue  # a transposed weight is prepared once
+            if operation.view:
+                if kind not in ("transpose", "reshape", "slice") or operation.given[:1] == (operation.shape,):
+                    continue
+                if all(storage in self._execution.constants for storage in operation.reads):
+                    continue  # a transposed weight is prepared once
+                if kind == "reshape" and last_view == (kind, operation.reads):
+                    continue  # several are one
+                last_view = (kind, operation.reads)
+            else:
+                last_view = None
             if not self._fuse(number, operation):
                 self._kernels.append(self._kernel(operation))
             for storage in () if operation.view else operation.writes:
                 self._made_by[storage] = self._target
         return tuple(self._kernels)
+
+    def _reads(self, operation: Operation) -> list[int]:
+        return [self._same.get(storage, storage) for storage in operation.reads]
 
     def _fuse(self, number: int, operation: Operation) -> bool:
         """Adds the operation to the kernel whose output it alone reads, where runtimes do; else says no."""
@@ -170,22 +201,22 @@ class _Fusion:
         kind = _NAMES.get(operation.name, "other")
         if kind not in ("normalise", "activation", "add") or operation.view:
             return False
+        reads = self._reads(operation)
         makers = [
             self._made_by[storage]
-            for storage in operation.reads
+            for storage in reads
             if storage in self._made_by and self._readers[storage, self._versions[number][storage]] == 1
         ]
         # Of two convolutions that are added, the later one takes the addition.
         for maker in sorted(makers, reverse=True):
             kernel = self._kernels[maker]
             if kernel.kind in _WINDOWED and _takes(kernel, kind, operation, self._execution):
-                moved = 0
-                if kind == "add":
-                    moved = sum(
-                        self._execution.storage_bytes[s] for s in operation.reads if self._made_by.get(s) != maker
-                    )
+                others = [s for s in reads if self._made_by.get(s) != maker] if kind == "add" else []
                 self._kernels[maker] = replace(
-                    kernel, fused=(*kernel.fused, kind), read_bytes=kernel.read_bytes + moved
+                    kernel,
+                    fused=(*kernel.fused, kind),
+                    read_bytes=kernel.read_bytes + sum(self._execution.storage_bytes[s] for s in others),
+                    sources=(*kernel.sources, *(self._made_by[s] for s in others if s in self._made_by)),
                 )
                 self._target = maker
                 return True
@@ -224,6 +255,7 @@ class _Fusion:
             output=operation.shape,
             size=size,
             groups=groups,
+            sources=tuple(dict.fromkeys(self._made_by[s] for s in self._reads(operation) if s in self._made_by)),
         )
 
 
