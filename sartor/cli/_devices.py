@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -93,3 +94,60 @@ def measure(
             error = "unknown" if figure.error is None else f"±{figure.error:.1%}"
             table.add_row(name, figure_name, format_figure(figure_name, figure.value), error, figure.kind, figure.note)
     Console().print(table)
+
+
+@app.command
+def calibrate(
+    *,
+    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    networks: Annotated[int, Parameter(name=["--networks", "-n"])] = 20,
+    device: Annotated[str, Parameter(name=["--device", "-d"])] = "cpu",
+    space: Annotated[list[str] | None, Parameter(negative=())] = None,
+    image: Annotated[list[str] | None, Parameter(negative=())] = None,
+    seed: int = 0,
+) -> None:
+    """Measure a few networks, learn to predict the rest, say how well; search then takes the file by --device.
+
+    Interrupted, the same command goes on where it was.
+
+    Parameters
+    ----------
+    out
+        Device file to write, .json.
+    networks
+        How many networks to measure: about two seconds each.
+    device
+        What measures: cpu, cpu:RUNTIME, or http://HOST:PORT of sartor measure serve.
+    space
+        Ready-made space to draw networks from; repeat for several. By default all.
+    image
+        Image size and channels that networks are for, e.g. 28x1 or 32x3; repeat for several. By default these two.
+    seed
+        Of the networks.
+    """
+    from sartor._calibrate import FORMS
+    from sartor._calibrate import calibrate as run_calibration
+    from sartor.trials import Figure
+
+    console = Console(stderr=True)
+
+    def say(done: int, name: str, figure: Figure) -> None:
+        busy = ", busy" if figure.note else ""
+        console.print(f"{done + 1}/{networks}  {name}: {figure.value:.3g} ms{busy}", highlight=False, markup=False)
+
+    found = run_calibration(
+        out, networks=networks, device=device, seed=seed, names=space or (), on_network=say,
+        forms=[_form(text) for text in image] if image else FORMS,
+    )
+    print(f"{found.file}: {found.device}")
+    print(f"error: {found.validation}")
+    if found.num_busy:
+        print(f"{found.num_busy} of {networks} networks were measured beside other work: repeat when it is quiet")
+    print(f"use it: sartor search ... --device {found.file}")
+
+
+def _form(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)x([13])", text)
+    if not match:
+        raise InputError(f"expected an image as SIDExCHANNELS, such as 28x1 or 32x3, got {text!r}")
+    return int(match[1]), int(match[2])

@@ -19,6 +19,7 @@ __all__ = ["Step", "steps_of"]
 
 _CHANNEL_ALIGNMENT = 4
 """What the copies into the blocked layout need the channels to be a multiple of."""
+_POOLINGS = ("max_pool", "average_pool")
 _CONVOLUTIONS = ("convolution", "pointwise", "depthwise", "grouped")
 
 
@@ -100,7 +101,7 @@ def steps_of(kernels: Sequence[Kernel], block: int) -> list[Step]:
             or (kernel.kind == "concat" and whole and len(inside) == len(kernel.sources))
             or (kernel.kind == "normalise" and whole)
         )
-        if kernel.kind == "pool" and whole and kernel.sources:
+        if kernel.kind in _POOLINGS and whole and kernel.sources:
             enter(kernel.sources[0], kernel.input)
             stays = True
         if not stays:
@@ -169,7 +170,7 @@ def _other(kernel: Kernel, how: str, block: int) -> Step:
     read = kernel.read_bytes / 4
     rows = float(math.prod(kernel.output[:-1])) if kernel.kind in ("linear", "matmul") else elements
     return Step(
-        kind=f"{kernel.kind} {how}".strip() if kernel.kind in ("pool", "normalise") else kernel.kind,
+        kind=f"{kernel.kind} {how}".strip() if kernel.kind in (*_POOLINGS, "normalise") else kernel.kind,
         macs=float(kernel.macs) or elements * kernel.size,
         read=read,
         weight=kernel.weight_bytes / 4,

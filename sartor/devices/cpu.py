@@ -154,6 +154,7 @@ class CpuLatency:
             )
         self.block_s, self.num_blocks = block_s, num_blocks
         self.max_attempts, self.core_watts = max_attempts, core_watts
+        self.runtime = runtime
         self._runtime: Runtime = find("runtimes", runtime).load()()
         self.name = f"cpu ({cpu_name()}, 1 thread, {self._runtime.title})"
 

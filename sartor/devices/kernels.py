@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["Kernel", "Kind", "kernels_of", "kernels_in"]
 
 Kind = Literal[
-    "convolution", "pointwise", "depthwise", "grouped", "linear", "matmul", "pool", "reduce", "normalise", "activation",
-    "add", "multiply", "concat", "softmax", "layer_norm", "transpose", "reshape", "slice", "other",
+    "convolution", "pointwise", "depthwise", "grouped", "linear", "matmul", "max_pool", "average_pool", "reduce",
+    "normalise", "activation", "add", "multiply", "concat", "softmax", "layer_norm", "transpose", "reshape", "slice", "other",
 ]
 
 Shape = tuple[int, ...]
@@ -99,7 +99,7 @@ _NAMES: dict[str, Kind] = {
     "mm": "linear", "addmm": "linear", "mv": "linear", "addmv": "linear", "_addmm_activation": "linear",
     "bmm": "matmul", "baddbmm": "matmul", "dot": "matmul",
     "_scaled_dot_product_flash_attention_for_cpu": "matmul",
-    "max_pool2d_with_indices": "pool", "avg_pool2d": "pool", "max_pool2d": "pool",
+    "max_pool2d_with_indices": "max_pool", "max_pool2d": "max_pool", "avg_pool2d": "average_pool",
     "_adaptive_avg_pool2d": "reduce", "adaptive_max_pool2d": "reduce", "mean": "reduce", "sum": "reduce",
     "amax": "reduce", "max": "reduce",
     "native_batch_norm": "normalise", "_native_batch_norm_legit_no_training": "normalise",
@@ -123,7 +123,7 @@ _KEPT_IN_REGISTERS = {
     "hardsigmoid_", "leaky_relu", "leaky_relu_",
 }
 """Activations that ONNX Runtime applies inside a convolution."""
-_SHARED: tuple[Kind, ...] = ("activation", "pool", "multiply")
+_SHARED: tuple[Kind, ...] = ("activation", "max_pool", "average_pool", "multiply")
 """Runtimes compute these once where several of a kind read the same: a cell whose edges each begin with the ReLU."""
 _CONVOLUTIONS = {"convolution", "_convolution", "convolution_overrideable"}
 _WINDOWED: tuple[Kind, ...] = ("convolution", "pointwise", "depthwise", "grouped")
@@ -239,8 +239,8 @@ class _Fusion:
                 kind = "grouped"
             else:
                 kind = "pointwise" if size == 1 else "convolution"
-        elif kind == "pool" and operation.given:
-            size = 9
+        elif operation.window:
+            size = math.prod(operation.window)
         written = [s for s in operation.writes if s not in execution.constants]
         elements = math.prod(operation.shape) if operation.shape else 1
         return Kernel(
