@@ -38,7 +38,7 @@ class Limit:
 
     @classmethod
     def parse(cls, text: str) -> Limit:
-        """Reads ``latency=1ms``, ``latency<=1ms``, ``params=200k`` or, of one of several devices, ``latency@pi=30ms``."""
+        """Reads ``latency=1ms``, ``latency<=1ms`` or ``params=200k``; of one of several devices ``latency@pi=30ms``."""
         match = re.fullmatch(r"\s*([A-Za-z_]+(?:@[\w.-]+)?)\s*(?:<=|=|:)\s*(\S.*?)\s*", text)
         if not match:
             raise InputError(f"expected a limit such as latency=1ms or params=200k, got {text!r}")

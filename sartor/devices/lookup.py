@@ -74,9 +74,8 @@ def content_of(networks: Sequence[Measured], held_out: Sequence[Measured], devic
 
 def key_of(step: Step) -> str:
     """Returns what tells an operator apart, as people can read it."""
-    return (
-        f"{step.kind}: {step.macs:.0f} macs, {step.read:.0f} read, {step.write:.0f} written, window {step.size:.0f}"
-    )
+    work = f", {step.macs:.0f} macs" if step.weight or step.kind in ("linear", "matmul") else ""
+    return f"{step.kind}: {step.write:.0f} elements{work}"
 
 
 class LookupTable:

@@ -3,10 +3,10 @@
 In two steps, both by non-negative least squares on relative errors (a time is a sum of non-negative parts; nn-Meter,
 Zhang et al. 2021, doi:10.1145/3458864.3467882, predicts by kernels too, from thousands of measured ones):
 
-1. Each operation of the runtime's own graph (``sartor.devices._blocked``: convolutions by kind, layout and padding, and
-   the copies between layouts) takes a constant and so much a multiply-accumulate, an element read, written, of weights, a
-   vector of outputs and a place of the window. These are learnt by kind from the operators that ONNX Runtime's profiler
-   timed inside the calibration networks. The profiler slows each operator by a few microseconds; what it adds to a
+1. Each operation of the runtime's own graph (``sartor.devices._blocked``: convolutions by kind, layout and padding,
+   and the copies between layouts) takes a constant and so much a multiply-accumulate, an element read, written, of
+   weights, a vector of outputs and a place of the window. These are learnt by kind from the operators that ONNX
+   Runtime's profiler timed inside the calibration networks. The profiler slows each operator by a few microseconds; what it adds to a
    network, over the latency measured without it, is taken off evenly.
 2. A network takes the sum of its operations, each kind corrected by a factor, and so much an operation. The factors are
    drawn to 1, as there are more kinds than a few networks can tell apart.
@@ -333,7 +333,7 @@ _POOLS = {"AveragePool": "average_pool", "MaxPool": "max_pool"}
 
 
 def _block(timed: Sequence[Timed]) -> int:
-    """Returns the width of the runtime's blocked layout, as its convolutions are padded to it; 1 where there is none."""
+    """Returns the width of the runtime's blocked layout, to which its activations are padded; 1 where there is none."""
     if not any(each.kind in ("ReorderOutput", "ReorderInput") for each in timed):
         return 16 if not timed else 1
     inputs = [each.inputs[0][1] for each in timed if each.kind == "ReorderOutput" and len(each.inputs[0]) == 4]
@@ -405,6 +405,8 @@ def _step(timed: Timed, block: int) -> Step:
         kind = _POOLS[timed.kind] + (" blocked" if whole else "")
         return Step(kind, 9 * elements, read, 0.0, elements, elements, 9.0, 0.0, 0.0)
     kind = _OPERATORS.get(timed.kind, "other")
+    if kind == "normalise":
+        return Step(kind, elements, read, sum(sizes[1:]), elements, elements, 1.0, 0.0, 0.0)
     if kind == "linear" and len(timed.inputs) > 1 and len(timed.inputs[1]) > 2:
         kind = "matmul"
     matrix = kind in ("linear", "matmul")

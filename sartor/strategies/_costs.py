@@ -45,8 +45,8 @@ class CostModel:
 
     def __init__(self, space: Space, goals: Goals) -> None:
         self.space, self.limits = space, goals.limits
-        named = [o.name for o in goals.objectives if unit_of(o.name) is not None] + [limit.name for limit in goals.limits]
-        self.names = list(dict.fromkeys(named))
+        costs = [o.name for o in goals.objectives if unit_of(o.name) is not None]
+        self.names = list(dict.fromkeys([*costs, *(limit.name for limit in goals.limits)]))
         self._told: dict[str, tuple[Architecture, dict[str, float]]] = {}
         self._fitted: dict[str, tuple[int, GaussianProcess]] = {}
 
