@@ -1,22 +1,38 @@
-"""How well the latency of a device is predicted from ten networks measured on it.
+"""How well latency is predicted: operator by operator on this processor, and from ten networks on an unseen device.
 
-    python benchmarks/devices.py --table DIR            # about 12 minutes, busy
-    python benchmarks/devices.py --table DIR --quick    # within a minute: NAS-Bench-201, one seed
+    python benchmarks/devices.py --table DIR                      # about 12 minutes, busy, after measuring
+    python benchmarks/devices.py --only latency --measure 280     # measures for so long into --cache; repeat
+    python benchmarks/devices.py --table DIR --quick              # within a minute
 
-The split is HELP's (Lee et al. 2021, arXiv:2106.08630): nine devices in the pool, six unseen, ten networks measured,
-Spearman correlation over all networks of the table. The networks are chosen by the predictor, or (``random``) drawn.
-``--pool`` holds each device of the pool out in turn. That milliseconds and their logarithms compete was decided after
-both had been seen on the unseen devices of NAS-Bench-201, whose figures are flattered by that.
+**latency**: random networks of the seven ready-made spaces, for 28x28x1 and 32x32x3 in turn, through ONNX Runtime on one
+thread. 150 are held out. The predictor is calibrated on 20, which are chosen unmeasured from 100 for what they consist
+of (``latency_random_20``: on the first 20 instead), and on all 100. ``macs`` is a line through multiply-accumulates. What
+is measured is kept in ``--cache``; of several sessions of a network the fastest counts.
+
+**memory**: the peak activation memory of ``sartor.devices.counts`` against torch's ``MemTracker`` while the exported
+network runs operation by operation, each result freed behind its last reader: equal, byte for byte, or not.
+
+**roofline**: what the shipped targets say of 400 cells of NAS-Bench-201, against HW-NAS-Bench's measurements.
+
+**nasbench201**, **fbnet**: the split is HELP's (Lee et al. 2021, arXiv:2106.08630): nine devices in the pool, six
+unseen, ten networks measured, Spearman correlation over all networks of the table. The networks are chosen by the
+predictor, or (``random``) drawn. ``--pool`` holds each device of the pool out in turn. That milliseconds and their
+logarithms compete was decided after both had been seen on the unseen devices of NAS-Bench-201, whose figures are
+flattered by that.
 
 ``most alike`` is the correlation with the latency on the device of the pool that is best by all of the new device's
 latencies, which nobody has who measures ten: where it is higher, the predictor added nothing.
 
 FBNet's table has batches of 64 where NAS-Bench-201's has 256.
 
+RESULTS
+
 Measured, NAS-Bench-201, chosen, seeds 0 to 9: titan_rtx_256 .994, gold_6226 .983, fpga .993, pixel2 .892, raspi4 .928
 (+- .028 between seeds), eyeriss .983; mean .9625. The goal was .968; gold_6226 is behind
 HELP, and pixel2 (.894) and raspi4 (.967) behind the device of the pool that is most alike.
 FBNet, seed 0 only: .984, .903, .933, .772, .954, .976, mean .920 (most alike: .891, raspi4 .957 ahead).
+
+LATENCY_RESULTS
 
 Tables: ``nasbench201_latency.parquet``, ``nasbench201.parquet`` and ``fbnet_latency.parquet`` in ``DIR``.
 """
@@ -27,17 +43,28 @@ import argparse
 import json
 import os
 import time
+import warnings
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pyarrow.parquet as parquet
+import torch
+from _device_networks import SEED_CALIBRATION, SEED_HELD_OUT, Networks
 from scipy.stats import spearmanr
+from torch import nn
 
+from sartor._calibrate import SpaceTable, draw
 from sartor._environment import environment
+from sartor.devices.counts import Counts
 from sartor.devices.few_sample import Array, FewSample
+from sartor.devices.predictor import FEWEST, Validation, fit
+from sartor.devices.roofline import Roofline
+from sartor.spaces.nasbench201 import from_arch_str
+from sartor.spaces.nasbench201 import nasbench201 as make_nasbench201
 
+CACHE = Path.home() / ".cache" / "sartor" / "devices-benchmark.jsonl"
 FOLDER = Path(__file__).parents[2] / "shared" / "data" / "nas"
 POOL = (
     "1080ti_1", "1080ti_32", "1080ti_256", "silver_4114", "silver_4210r", "samsung_a50", "pixel3", "essential_ph_1",
@@ -93,6 +120,107 @@ def fbnet(folder: Path) -> tuple[dict[str, Array], list[Array]]:
 
 
 TABLES = {"nasbench201": nasbench201, "fbnet": fbnet}
+PARTS = ["latency", "memory", "roofline", *TABLES]
+
+
+def latency_part(cache: Path, seconds: float, quick: bool) -> dict[str, float]:
+    if quick:
+        networks = Networks(cache.with_suffix(".quick.jsonl"), 14, 20)
+        networks.measure(max(seconds, 25.0))
+    else:
+        networks = Networks(cache)
+        networks.measure(seconds)
+    held, held_busy = networks.measured(networks.held_out, SEED_HELD_OUT)
+    few, few_busy = networks.measured(networks.few, SEED_CALIBRATION)
+    many, many_busy = networks.measured(networks.calibration, SEED_CALIBRATION)
+    print(
+        f"latency: {len(held)} networks held out ({held_busy} only ever beside other work), {len(few)} chosen"
+        f" ({few_busy}), {len(many)} to calibrate on ({many_busy})"
+    )
+    if len(held) < 3 or len(few) < FEWEST:
+        print("  too few were measured: --measure SECONDS")
+        return {}
+    actual = np.array([network.latency_ms for network in held])
+    found = {}
+    for name, own in (("20", few), ("random_20", many[:20]), ("100", many)):
+        if len(own) < FEWEST:
+            continue
+        model = fit(own)
+        begin = time.perf_counter()
+        predicted = np.array([model.predict_ms(network.kernels) for network in held])
+        each_ms = (time.perf_counter() - begin) / len(held) * 1e3
+        score = Validation.of(predicted, actual)
+        print(f"  {name:9} {score}; {each_ms:.1f} ms a prediction")
+        found |= {
+            f"latency_error_mean_{name}": round(score.mean, 4),
+            f"latency_error_p90_{name}": round(score.p90, 4),
+            f"latency_spearman_{name}": round(score.spearman, 4),
+        }
+    macs = [np.array([sum(k.macs for k in network.kernels) for network in own]) for own in (few, held)]
+    known = np.array([network.latency_ms for network in few])
+    line = np.polyfit(macs[0], known, 1, w=1 / known)
+    print(f"  {'macs':9} {Validation.of(np.maximum(np.polyval(line, macs[1]), 1e-3), actual)}")
+    return found
+
+
+def memory_part(num: int = 10) -> dict[str, float]:
+    spaces = SpaceTable()
+    equal = 0
+    for each in draw(num, 7, spaces):
+        module, inputs = each.build(spaces)
+        counted = int(Counts().count(module, inputs)["peak_memory_bytes"].value)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)
+            traced = allocated_peak(module, inputs)
+        equal += counted == traced
+        print(f"  memory {each.name}: counted {counted:,} B, allocator's trace {traced:,} B")
+    return {"memory_exact": float(equal == num), "memory_num_equal": float(equal)}
+
+
+def allocated_peak(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> int:
+    """Returns the peak of activations alive, by torch's tracker of storages, weights and the kept input aside."""
+    from torch import fx
+    from torch.distributed._tools.mem_tracker import MemTracker
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    with sdpa_kernel(SDPBackend.MATH):
+        program = torch.export.export(module, inputs).run_decompositions({}).module()
+    tracker = MemTracker()
+    given = tuple(tensor.clone() for tensor in inputs)
+    tracker.track_external(module, *given)
+    with torch.no_grad(), tracker:
+        fx.Interpreter(program, garbage_collect_values=True).run(*given)
+    peak = tracker.get_tracker_snapshot("peak")[torch.device("cpu")]
+    kept = sum(t.numel() * t.element_size() for t in (*module.parameters(), *module.buffers(), *given))
+    return int(peak["Total"]) - kept
+
+
+def roofline_part(folder: Path, num: int = 400) -> dict[str, float]:
+    """Compares rooflines with measurements of NAS-Bench-201 at its own 16 channels and 5 cells a stage."""
+    cells = parquet.read_table(folder / "nasbench201.parquet", columns=["idx", "arch"])
+    table = parquet.read_table(folder / "nasbench201_hardware.parquet")
+    space = make_nasbench201(3, 10, 16, 5)
+    rows = np.random.default_rng(0).choice(len(cells), num, replace=False)
+    inputs, found = (torch.rand(1, 3, 32, 32),), {}
+    devices = {
+        "raspi4": Roofline("raspberry-pi-4"), "edgetpu": Roofline("edge-tpu"), "pixel3": Roofline("pixel-4-cpu"),
+        "eyeriss": Roofline("eyeriss"),
+    }
+    predicted: dict[str, list[float]] = {name: [] for name in devices}
+    macs = []
+    for row in rows.tolist():
+        module = space.build(from_arch_str(cells["arch"][row].as_py())).eval()
+        macs.append(Counts().count(module, inputs)["macs"].value)
+        for name, device in devices.items():
+            predicted[name].append(device.estimate(module, inputs)["latency_ms"].value)
+    for name in devices:
+        actual = table[f"c10_{name}_latency_ms"].to_numpy()[rows]
+        guess = np.array(predicted[name])
+        rank, plain = (float(spearmanr(values, actual).statistic) for values in (guess, macs))
+        ratio = float(np.median(actual / guess))
+        print(f"  roofline {name}: measured {ratio:.2f} times the bound (median), Spearman {rank:.3f}, MACs {plain:.3f}")
+        found[f"roofline_spearman_{name}"] = round(rank, 4)
+    return found
 
 
 def scores(
@@ -115,7 +243,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", type=Path, default=FOLDER, help="folder of the tables")
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--only", nargs="+", choices=TABLES, default=list(TABLES))
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--measure", type=float, default=0.0, help="seconds to measure networks before")
+    parser.add_argument("--cache", type=Path, default=CACHE, help="file of what was measured")
     parser.add_argument("--pool", action="store_true", help="hold each device of the pool out too")
     parser.add_argument("--quick", action="store_true", help="NAS-Bench-201, one seed")
     arguments = parser.parse_args()
@@ -123,7 +253,14 @@ def main() -> None:
     print(json.dumps(environment()))
     print(f"{NUM_MEASURED} networks measured, seeds 0 to {seeds - 1}")
     result: dict[str, float] = {}
-    for space in ["nasbench201"] if arguments.quick else arguments.only:
+    parts = ["latency", "memory", "nasbench201"] if arguments.quick and arguments.only == PARTS else arguments.only
+    if "latency" in parts:
+        result |= latency_part(arguments.cache, arguments.measure, arguments.quick)
+    if "memory" in parts:
+        result |= memory_part()
+    if "roofline" in parts:
+        result |= roofline_part(arguments.table)
+    for space in [part for part in parts if part in TABLES]:
         latency, blocks = TABLES[space](arguments.table)
         pool, unseen = list(POOL), list(UNSEEN)
         print(f"{space}: pool {' '.join(pool)}; {len(blocks[0]):,} networks")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import math
 import os
 import time
@@ -24,8 +25,9 @@ from sartor._steering import Heard
 from sartor._threads import one_thread
 from sartor.contracts import Strategy
 from sartor.data import Splits
+from sartor.devices.named import NamedDevice, several
 from sartor.engine import Engine, Problem, Progress
-from sartor.errors import BudgetError, InputError, MissingExtraError
+from sartor.errors import BudgetError, InputError, MissingExtraError, near
 from sartor.front import Front
 from sartor.goals import Goals, Limit, default_goals
 from sartor.registry import find
@@ -37,7 +39,7 @@ from sartor.strategies.listed import Listed
 from sartor.supernets import INHERITED
 from sartor.task import Task
 from sartor.trials import Fidelity, Proposal, Trial
-from sartor.units import parse_duration_s
+from sartor.units import canonical, of_device, on_device, parse_duration_s
 
 __all__ = ["export_trial", "load_task", "open_finalist", "search", "train"]
 
@@ -60,7 +62,8 @@ MIN_RUNG_STEPS = 40
 """Steps of the shortest rung of successive halving: below, most networks are still at chance."""
 
 OnEvent = Callable[[Any], None]
-DEFAULT_DEVICES = ("counts", "cpu")
+COUNTS = "counts"
+DEFAULT_DEVICES = (COUNTS, "cpu")
 
 
 def load_task(name: str, source: str | None = None, **options: Any) -> Task:
@@ -123,7 +126,8 @@ def search(
         slots: Evaluations that the strategy may have outstanding; part of what makes a search repeatable.
         workers: Worker processes, by default one a core; 0 runs everything in this process.
         device: Where networks are trained: ``"cpu"`` or ``"cuda"``.
-        devices: Names of the device cost models.
+        devices: Cost models, as ``sartor.devices.named`` names them. Of several that give the same figure each has its
+            own, ``latency@NAME``, in limits and objectives; the front is one of each (``Front.on``).
         out: Folder of results; holds the record of all runs made there.
         resume: Goes on with the latest search in ``out``; refused when its configuration has changed.
         task_name: How runs are called; by default the task's class in lower case.
@@ -155,10 +159,13 @@ def search(
     if workers is not None and workers < 0:
         raise InputError(f"expected a number of workers of at least 0, got {workers}")
     budget_s = None if budget is None else parse_duration_s(budget)
+    named = several(devices)
     parsed = [limit if isinstance(limit, Limit) else Limit.parse(limit) for limit in limits]
+    parsed = [dataclasses.replace(limit, name=_on_one(limit.name, named)) for limit in parsed]
     if len({limit.name for limit in parsed}) < len(parsed):
         raise InputError(f"a figure is limited twice: {', '.join(map(str, parsed))}")
-    goals = default_goals(task.primary, task.metrics[task.primary].direction, parsed, objectives)
+    costs = [_on_one(canonical(name), named) for name in objectives] or _default_costs(parsed, named)
+    goals = default_goals(task.primary, task.metrics[task.primary].direction, parsed, costs)
     space, name = task.space(), task_name or type(task).__name__.lower()
     folder = Path(out)
     strategy_name, why = strategy or AUTO, ""
@@ -195,8 +202,8 @@ def search(
         space=space,
         splits=task.data().check(),
         device=device,
-        devices=_devices_for(goals, devices),
-        all_devices=tuple(devices),
+        devices=_devices_for(goals, named),
+        all_devices=named,
         workers=_workers(workers),
         slots=slots,
         seed=seed,
@@ -287,8 +294,8 @@ class _Job:
     space: Space
     splits: Splits
     device: str
-    devices: tuple[str, ...]
-    all_devices: tuple[str, ...]
+    devices: tuple[NamedDevice, ...]
+    all_devices: tuple[NamedDevice, ...]
     workers: int
     slots: int
     seed: int
@@ -332,7 +339,7 @@ class _Job:
                 estimator, options = "sartor.estimators.inherited:InheritedScores", {"weights": self.weights.place}
         return Problem(
             task=self.task.reference(),
-            devices=tuple(find("devices", name).target for name in (self.all_devices if final else self.devices)),
+            devices=tuple(each.reference for each in (self.all_devices if final else self.devices)),
             estimator=estimator,
             estimator_options=options,
             fidelities=tuple(fidelities),
@@ -358,7 +365,7 @@ class _Job:
             **({} if self.alone is None else {"alone": dict(self.alone)}),
             "halving": self.halving,
             "fidelities": [[f.amount, f.unit] for f in fidelities],
-            "devices": list(self.devices),
+            "devices": [[each.label, each.target, dict(each.options)] for each in self.devices],
             "train_on": self.device,
             "space": self.space.fingerprint,
             "space_text": str(self.space),
@@ -412,19 +419,48 @@ def _workers(workers: int | None) -> int:
     return (os.cpu_count() or 1) if workers is None else workers
 
 
-def _devices_for(goals: Goals, names: Sequence[str]) -> tuple[str, ...]:
+def _devices_for(goals: Goals, named: Sequence[NamedDevice]) -> tuple[NamedDevice, ...]:
     """Returns the devices whose figures the goals need; the exact counts always, since they are all but free."""
     wanted = {o.name for o in goals.objectives} | {limit.name for limit in goals.limits}
     kept = []
-    for name in names:
-        figures = set(find("devices", name).load()().figures)
-        if name == "counts" or figures & wanted:
-            kept.append(name)
+    for each in named:
+        figures = set(each.device.figures)
+        if each.label == COUNTS or figures & wanted:
+            kept.append(each)
         wanted -= figures
     wanted -= {goals.primary.name}
     if wanted:
-        raise InputError(f"no device gives {', '.join(sorted(wanted))}; devices: {', '.join(names)}")
+        raise InputError(f"no device gives {', '.join(sorted(wanted))}; devices: {', '.join(e.label for e in named)}")
     return tuple(kept)
+
+
+def _on_one(name: str, named: Sequence[NamedDevice]) -> str:
+    """Returns the figure's name on the one device that it can be of: ``latency_ms@pi`` of several devices.
+
+    Raises:
+        InputError: several devices give it, or the device named does not.
+    """
+    figure, device = of_device(name)
+    givers = [each.label for each in named if {figure, on_device(figure, each.label)} & set(each.device.figures)]
+    if device is not None and device not in givers:
+        raise InputError(f"no device {device!r} gives {figure}{near(device, givers)}")
+    if device is None and len(givers) > 1:
+        ways = " or ".join(on_device(figure, each) for each in givers)
+        raise InputError(f"several devices give {figure}: say which, as {ways}")
+    for each in named:
+        if each.label == (device or (givers or [""])[0]):
+            qualified = on_device(figure, each.label)
+            return qualified if qualified in each.device.figures else figure
+    return figure
+
+
+def _default_costs(limits: Sequence[Limit], named: Sequence[NamedDevice]) -> list[str]:
+    """Returns of each of several devices the first limited cost, else the first that it gives; none of one device."""
+    others = [each for each in named if each.label != COUNTS]
+    if len(others) < 2:
+        return []
+    limited = [limit.name for limit in limits]
+    return [next((name for name in limited if name in e.device.figures), e.device.figures[0]) for e in others]
 
 
 def _rungs(job: _Job, epochs: float) -> tuple[Fidelity, ...]:
@@ -509,7 +545,7 @@ def _strategy(job: _Job, record: Record, run: RunInfo, fidelities: tuple[Fidelit
 
 def _plan(job: _Job, budget_s: float | None, epochs: float | None) -> tuple[Start, tuple[Fidelity, ...]]:
     """Returns what a new search asks first and its fidelities; raises before anything is written."""
-    devices = [find("devices", name).load()() for name in job.devices]
+    devices = [each.device for each in job.devices]
     start = feasible_start(job.task, job.space, job.goals, devices, job.seed)
     length = epochs if epochs is not None else getattr(job.task, "epochs", job.task.default_epochs)
     if not (math.isfinite(length) and length > 0):
@@ -664,15 +700,15 @@ def choose_finalists(found: Sequence[Trial], goals: Goals, num: int) -> list[Tri
         goals: Orders them.
         num: How many at most.
     """
-    front = list(Front(found, goals))
     primary = goals.primary
-    if len(front) > num:
-        best = min(range(len(front)), key=lambda i: primary.loss(front[i].values[primary.name]))
-        spread = {int(round(x)) for x in np.linspace(0, len(front) - 1, num)}
-        if best not in spread:
-            spread.discard(min(spread, key=lambda i: abs(i - best)))
-            spread.add(best)
-        return [front[i] for i in sorted(spread)]
+    devices = goals.devices
+    if devices:
+        # Of each device's front a share; a trial may stand on several.
+        fronts = [_spread(list(Front(found, goals.on(device))), goals, num) for device in devices]
+        turns = (trial for row in itertools.zip_longest(*fronts) for trial in row if trial is not None)
+        front = list({trial.number: trial for trial in turns}.values())[:num]
+    else:
+        front = _spread(list(Front(found, goals)), goals, num)
     taken = {t.architecture for t in front}
     # Among the rest, scores compare only at one fidelity: the highest reached comes first.
     rest = sorted(
@@ -686,6 +722,19 @@ def choose_finalists(found: Sequence[Trial], goals: Goals, num: int) -> list[Tri
             taken.add(trial.architecture)
             front.append(trial)
     return front
+
+
+def _spread(front: list[Trial], goals: Goals, num: int) -> list[Trial]:
+    """Returns at most ``num`` trials evenly over a front, the best in the primary objective among them."""
+    if len(front) <= num:
+        return front
+    primary = goals.primary
+    best = min(range(len(front)), key=lambda i: primary.loss(front[i].values[primary.name]))
+    spread = {int(round(x)) for x in np.linspace(0, len(front) - 1, num)}
+    if best not in spread:
+        spread.discard(min(spread, key=lambda i: abs(i - best)))
+        spread.add(best)
+    return [front[i] for i in sorted(spread)]
 
 
 def training_s(trial: Trial, found: Sequence[Trial], full: Fidelity) -> float:

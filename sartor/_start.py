@@ -67,11 +67,13 @@ def feasible_start(task: Task, space: Space, goals: Goals, devices: Sequence[Dev
     def figures(device: Device, architecture: Architecture) -> dict[str, Figure]:
         return dict(device.cost(Candidate(task, space, architecture)))
 
-    # Which devices count and which measure shows in their figures.
-    first = {device.name: figures(device, baseline) for device in needed}
-    counted = [d for d in needed if all(f.kind == "exact" for f in first[d.name].values())]
+    # Which devices measure shows in their figures; to count and to estimate is cheap.
+    first = [figures(device, baseline) for device in needed]
+    counted = [
+        d for d, found in zip(needed, first, strict=True) if all(f.kind != "measured" for f in found.values())
+    ]
     measured = [d for d in needed if d not in counted]
-    values = {name: figure.value for found in first.values() for name, figure in found.items()}
+    values = {name: figure.value for found in first for name, figure in found.items()}
     if not goals.broken(values):
         return Start([baseline])
 

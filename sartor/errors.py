@@ -58,6 +58,10 @@ class MissingExtraError(SartorError, ImportError):
         self.feature, self.package, self.extra = feature, package, extra
 
 
+class RemoteError(SartorError):
+    """A machine that measures for this one does not answer, refuses, or went away; a search stops and can go on."""
+
+
 class DivergedError(SartorError, ArithmeticError):
     """A loss or a gradient was not finite; raised before the step is taken."""
 

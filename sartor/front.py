@@ -16,7 +16,7 @@ import numpy.typing as npt
 from sartor.errors import BudgetError, InputError, near
 from sartor.goals import Goals, Limit
 from sartor.trials import Trial
-from sartor.units import FIGURES, format_figure
+from sartor.units import format_figure, unit_of
 
 if TYPE_CHECKING:
     from sartor.space import Architecture
@@ -188,6 +188,8 @@ class Front(Sequence[Trial]):
 
     def __init__(self, trials: Iterable[Trial], goals: Goals) -> None:
         self.goals = goals
+        trials = list(trials)
+        self._given = trials
         best: dict[Architecture, Trial] = {}
         for trial in sorted(trials, key=lambda trial: (-trial.proposal.fidelity.amount, trial.number)):
             if trial.state == "complete":
@@ -202,6 +204,14 @@ class Front(Sequence[Trial]):
         self._trials = tuple(self._feasible[i] for i in order)
         self._losses = losses[order]
         self._losses.flags.writeable = False
+
+    def on(self, device: str) -> Front:
+        """Returns the front of one device, of a search for several: what it beats there alone.
+
+        Raises:
+            InputError: no objective is of that device.
+        """
+        return Front(self._given, self.goals.on(device))
 
     @overload
     def __getitem__(self, index: int) -> Trial: ...
@@ -261,7 +271,7 @@ class Front(Sequence[Trial]):
         for objective in self.goals.objectives:
             if name.removeprefix("test.") == objective.name:
                 return objective.loss(1.0)
-        if name in FIGURES:
+        if unit_of(name) is not None:
             return 1.0
         known = [objective.name for objective in self.goals.objectives]
         raise InputError(
@@ -319,4 +329,4 @@ class Front(Sequence[Trial]):
 def _cell(name: str, value: Any) -> str:
     if value is None:
         return ""
-    return format_figure(name, value) if isinstance(value, float) or name in FIGURES else str(value)
+    return format_figure(name, value) if isinstance(value, float) or unit_of(name) is not None else str(value)

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from sartor.errors import InputError
+from sartor.errors import InputError, near
 from sartor.trials import Trial
-from sartor.units import canonical, format_figure, parse_figure
+from sartor.units import canonical, format_figure, of_device, parse_figure
 
 Direction = Literal["max", "min"]
 
@@ -38,8 +38,8 @@ class Limit:
 
     @classmethod
     def parse(cls, text: str) -> Limit:
-        """Reads ``latency=1ms``, ``latency<=1ms`` or ``params=200k``."""
-        match = re.fullmatch(r"\s*([A-Za-z_]+)\s*(?:<=|=|:)\s*(\S.*?)\s*", text)
+        """Reads ``latency=1ms``, ``latency<=1ms`` or ``params=200k``; of one of several devices ``latency@pi=30ms``."""
+        match = re.fullmatch(r"\s*([A-Za-z_]+(?:@[\w.-]+)?)\s*(?:<=|=|:)\s*(\S.*?)\s*", text)
         if not match:
             raise InputError(f"expected a limit such as latency=1ms or params=200k, got {text!r}")
         name = canonical(match[1])
@@ -80,6 +80,23 @@ class Goals:
     @property
     def primary(self) -> Objective:
         return self.objectives[0]
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Names of the devices that costs to trade are of, where there are several (``latency_ms@pi``)."""
+        found = [of_device(objective.name)[1] for objective in self.objectives]
+        return tuple(dict.fromkeys(device for device in found if device is not None))
+
+    def on(self, device: str) -> Goals:
+        """Returns the objectives of one device, and those of none; all limits still hold.
+
+        Raises:
+            InputError: no objective is of that device.
+        """
+        if device not in self.devices:
+            raise InputError(f"no objective is a figure of a device {device!r}{near(device, self.devices)}")
+        kept = tuple(o for o in self.objectives if of_device(o.name)[1] in (None, device))
+        return Goals(kept, self.limits)
 
     def losses(self, trial: Trial) -> np.ndarray:
         """Returns the objectives of a complete trial, smaller is better, as float64 of shape ``(num_objectives,)``."""

@@ -21,7 +21,7 @@ from typing import Any, Literal
 from sartor.errors import InputError, MissingExtraError, near
 
 Kind = Literal[
-    "tasks", "strategies", "devices", "spaces", "encodings", "predictors", "proxies", "supernets", "tables",
+    "tasks", "strategies", "devices", "runtimes", "spaces", "encodings", "predictors", "proxies", "supernets", "tables",
     "compressors",
 ]
 _PACKAGES = {
@@ -29,6 +29,7 @@ _PACKAGES = {
     "encodings": "sartor.space.encodings",
     "predictors": "sartor.estimators.predictors",
     "proxies": "sartor.estimators.proxies",
+    "runtimes": "sartor.devices.runtimes",
     "tables": "sartor.estimators.tables",
 }
 """Where built-ins of a kind live, when not in ``sartor.<kind>``."""

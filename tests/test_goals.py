@@ -51,3 +51,23 @@ def test_a_seed_is_a_function_of_its_parts_alone():
 def test_a_figure_survives_json():
     figure = Figure(0.147, "ms", 0.03, "measured", (0.15, 0.147), "busy")
     assert Figure.from_json(figure.to_json()) == figure
+
+
+def test_a_limit_may_name_one_of_several_devices():
+    assert Limit.parse("latency@pi-4=30ms") == Limit("latency_ms@pi-4", 30.0)
+    assert str(Limit.parse("energy@tpu<=1mJ")) == "energy_mj@tpu <= 1 mJ"
+
+
+def test_goals_for_several_devices_have_those_of_each():
+    names = ("latency_ms@a", "latency_ms@b", "params")
+    goals = Goals((Objective("accuracy"), *(Objective(name, "min") for name in names)), (Limit("latency_ms@a", 1.0),))
+    assert goals.devices == ("a", "b")
+    assert [o.name for o in goals.on("b").objectives] == ["accuracy", "latency_ms@b", "params"]
+    assert goals.on("b").limits == goals.limits
+    with pytest.raises(InputError, match="did you mean"):
+        goals.on("bb")
+
+
+def test_area_is_refused_since_no_model_of_it_was_validated():
+    with pytest.raises(InputError, match="area is not estimated"):
+        Limit.parse("area=3")

@@ -42,7 +42,8 @@ app.command("sartor.cli._lists:strategies", name="strategies", help="List the se
 app.command("sartor.cli._supernet:methods", name="supernets", help="List the ways of sharing weights.")
 app.command("sartor.cli._lists:compressors", name="compressors", help="List the steps of compression.")
 app.command("sartor.cli._lists:spaces", name="spaces", help="List the ready-made search spaces.")
-app.command("sartor.cli._lists:devices", name="devices", help="List the device cost models.")
+app.command("sartor.cli._devices:app", name="devices", help="List devices; show their numbers; measure, calibrate.")
+app.command("sartor.cli._measure:app", name="measure", help="Measure for other machines: serve, pack, run, unpack.")
 
 
 def main(tokens: Sequence[str] | None = None) -> None:

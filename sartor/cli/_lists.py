@@ -42,8 +42,3 @@ def spaces() -> None:
 def compressors() -> None:
     """List the steps of compression."""
     _print("compressors")
-
-
-def devices() -> None:
-    """List the device cost models."""
-    _print("devices")

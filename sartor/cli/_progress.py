@@ -13,7 +13,7 @@ from rich.text import Text
 
 from sartor._progress import FinalistsChosen, Note, PhaseStarted, SearchDone, SearchProgress
 from sartor.front import Front
-from sartor.units import format_duration, format_figure
+from sartor.units import format_duration, format_figure, of_device, on_device
 
 _LOG_EVERY_S = 10.0
 """Seconds between lines where there is no terminal to redraw."""
@@ -88,8 +88,9 @@ class Progress:
         done = self._done
         assert done is not None, "a search that returns has said SearchDone"
         console = Console()
-        primary, costs = done.primary, [name for name in _SHOWN if name in done.chosen.costs]
-        heads = ["validation", "test", *(_SHOWN[name] for name in costs)]
+        primary = done.primary
+        costs = [name for shown in _SHOWN for name in done.chosen.costs if of_device(name)[0] == shown]
+        heads = ["validation", "test", *(on_device(_SHOWN[of_device(name)[0]], of_device(name)[1]) for name in costs)]
         title = f"{primary} of the retrained networks on validation and test"
         table = Table(
             "network", *heads, "", title=title, title_justify="left", box=None, header_style="bold", pad_edge=False

@@ -159,7 +159,9 @@ def compare(first: str, second: str, /, *more: str, out: Out = DEFAULT_OUT) -> N
     console.print(table)
 
 
-def front(run: str = "latest", /, *, out: Out = DEFAULT_OUT, pick: list[str] | None = None) -> None:
+def front(
+    run: str = "latest", /, *, out: Out = DEFAULT_OUT, pick: list[str] | None = None, device: str | None = None
+) -> None:
     """Print the Pareto front of a run.
 
     Parameters
@@ -170,9 +172,13 @@ def front(run: str = "latest", /, *, out: Out = DEFAULT_OUT, pick: list[str] | N
         Folder of results that holds the record.
     pick
         Print only the best network within these limits, e.g. latency<=1ms.
+    device
+        Print the front of this device alone, of a search for several.
     """
     record = Record(out, read_only=True)
     source, found = front_of(record, _search_run(record, run))
+    if device is not None:
+        found = found.on(device)
     console = Console()
     if pick:
         chosen = found.pick(*pick)

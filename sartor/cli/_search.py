@@ -36,7 +36,8 @@ def _command(spec: TaskSpec, options_type: type[Any]) -> Callable[..., None]:
         seed: Annotated[int, Parameter(group=kept)] = 0,
         workers: Annotated[int | None, Parameter(name=["--workers", "-j"], group=kept)] = None,
         slots: Annotated[int, Parameter(group=kept)] = 4,
-        device: Annotated[Literal["cpu", "cuda"], Parameter(group=kept)] = "cpu",
+        device: Annotated[list[str] | None, Parameter(group=kept, negative=())] = None,
+        train_on: Annotated[Literal["cpu", "cuda"], Parameter(group=kept)] = "cpu",
         out: Annotated[Path, Parameter(name=["--out", "-o"], group=kept)] = DEFAULT_OUT,
         resume: Annotated[bool, Parameter(negative=(), group=kept)] = False,
         options: Annotated[Any, Parameter(name="*", group=own)] = options_type(),  # noqa: B008
@@ -80,12 +81,17 @@ def _command(spec: TaskSpec, options_type: type[Any]) -> Callable[..., None]:
         slots
             Evaluations that the strategy may have outstanding: part of what makes a search repeatable.
         device
+            What networks are to run on: a device of sartor devices list, a file of sartor devices calibrate, a .toml
+            of your own, http://HOST:PORT of sartor measure serve; by default this machine's processor, measured.
+            Repeat for several, each with its own front; say latency@NAME in limits and objectives.
+        train_on
             Where networks are trained.
         out
             Folder of results.
         resume
             Go on with the interrupted search of this task in the folder of results.
         """
+        from sartor._search import DEFAULT_DEVICES
         from sartor._search import search as run_search
         from sartor.cli._progress import Progress
 
@@ -110,7 +116,8 @@ def _command(spec: TaskSpec, options_type: type[Any]) -> Callable[..., None]:
                     seed=seed,
                     workers=workers,
                     slots=slots,
-                    device=device,
+                    device=train_on,
+                    devices=("counts", *device) if device else DEFAULT_DEVICES,
                     out=out,
                     resume=resume,
                     on_event=progress,

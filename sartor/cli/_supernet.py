@@ -38,7 +38,7 @@ def _command(spec: TaskSpec, options_type: type[Any]) -> Callable[..., None]:
         epochs: Annotated[float | None, Parameter(group=kept)] = None,
         seed: Annotated[int, Parameter(group=kept)] = 0,
         ranks: Annotated[int, Parameter(group=kept)] = 1,
-        device: Annotated[Literal["cpu", "cuda"], Parameter(group=kept)] = "cpu",
+        train_on: Annotated[Literal["cpu", "cuda"], Parameter(group=kept)] = "cpu",
         out: Annotated[Path, Parameter(name=["--out", "-o"], group=kept)] = DEFAULT_OUT,
         resume: Annotated[bool, Parameter(negative=(), group=kept)] = False,
         options: Annotated[Any, Parameter(name="*", group=own)] = options_type(),  # noqa: B008
@@ -59,7 +59,7 @@ def _command(spec: TaskSpec, options_type: type[Any]) -> Callable[..., None]:
             Same seed, same weights.
         ranks
             Processes that share each step (data-parallel, gloo): a step has so many times more examples.
-        device
+        train_on
             Where to train.
         out
             Folder of results.
@@ -80,7 +80,7 @@ def _command(spec: TaskSpec, options_type: type[Any]) -> Callable[..., None]:
                     epochs=epochs,
                     seed=seed,
                     ranks=ranks,
-                    device=device,
+                    device=train_on,
                     out=out,
                     resume=resume,
                     task_name=spec.name.lower(),

@@ -511,9 +511,9 @@ class _Work:
             if outcome.file is None:
                 self._export(trial, stages.deploy(outcome.network), stages.inputs, path)
             else:
-                from sartor.devices.cpu import CpuLatency
+                from sartor.devices.onnx_files import measure_model
 
-                trial.costs.update(CpuLatency().measure_file(outcome.file, stages.inputs))
+                trial.costs.update(measure_model(outcome.file.read_bytes()))
                 trial.costs["model_bytes"] = Figure(path.stat().st_size, "B", note="of the file that is deployed")
             self.record.add_file(self.run.id, trial.number, ONNX, path)
         except (ExportError, MissingExtraError) as error:

@@ -38,6 +38,8 @@ class Operation:
         writes: Storages that it made or changed.
         shape: Of its first output.
         view: Its outputs only look at the storage of an input.
+        given: Shapes of the tensors among its arguments, in their order.
+        window: Kernel of a pooling.
     """
 
     name: str
@@ -47,6 +49,8 @@ class Operation:
     writes: tuple[int, ...]
     shape: tuple[int, ...]
     view: bool
+    given: tuple[tuple[int, ...], ...] = ()
+    window: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -178,6 +182,12 @@ _MACS: Mapping[Any, Callable[[tuple[Any, ...], Any], int]] = {
     aten._scaled_dot_product_flash_attention: _attention,
     aten._scaled_dot_product_efficient_attention: _attention,
     aten._scaled_dot_product_cudnn_attention: _attention,
+}
+
+
+_POOLINGS = {
+    aten.max_pool2d_with_indices, aten.max_pool2d, aten.avg_pool2d, aten.avg_pool1d, aten.avg_pool3d,
+    aten.max_pool3d_with_indices,
 }
 
 
@@ -395,6 +405,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     writes=tuple(dict.fromkeys(written)),
                     shape=tuple(outputs[0].shape) if outputs else (),
                     view=not mutable and bool(reads) and all(index < known for index in written),
+                    given=tuple(tuple(tensor.shape) for tensor in tensors),
+                    window=tuple(args[1]) if func.overloadpacket in _POOLINGS else (),
                 )
             )
         return out

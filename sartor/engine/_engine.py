@@ -21,7 +21,7 @@ from sartor.engine._job import Job, Message
 from sartor.engine._order import VirtualClock
 from sartor.engine._pools import Pool, make_pool
 from sartor.engine._problem import OpenedProblem, Problem
-from sartor.errors import InputError, RecordError, SartorError
+from sartor.errors import InputError, RecordError, RemoteError, SartorError
 from sartor.estimators.work import predicted_work
 from sartor.runs import Record, RunInfo
 from sartor.trials import Fidelity, Figure, Proposal, Trial, derive_seed
@@ -177,7 +177,7 @@ class _Session:
                 self.record.set_state(self.info.id, "running")
                 self._loop()
                 self._check_interrupt()
-            except (KeyboardInterrupt, RecordError):
+            except (KeyboardInterrupt, RecordError, RemoteError):
                 self._stop("interrupted")
                 raise
             except BaseException:
@@ -452,6 +452,8 @@ class _Session:
                 f"no space left to save trial {trial.number} in {self.folder} ({message['failure']}): "
                 "free some space and go on with --resume"
             )
+        if message["state"] == "gone":
+            raise RemoteError(f"{message['failure']}; all that was finished is recorded: go on with --resume")
         if message["state"] == "running":
             # Its deadline passed; it stays to be resumed.
             return

@@ -20,7 +20,7 @@ from sartor.contracts import Candidate
 from sartor.engine._checkpoint import checkpoint_path, load, save
 from sartor.engine._problem import OpenedProblem
 from sartor.engine._usage import Meter
-from sartor.errors import DeadlineError, DivergedError, InputError
+from sartor.errors import DeadlineError, DivergedError, InputError, RemoteError
 from sartor.space import Architecture
 from sartor.trials import Fidelity, Figure
 from sartor.units import format_figure
@@ -214,7 +214,7 @@ def run_job(problem: OpenedProblem, job: Job, folder: Path, send: Send) -> Messa
     """Computes costs, then metrics; sends points and costs on the way, returns the message of how it ended.
 
     Its ``state`` is ``complete``, ``infeasible``, ``failed``, or ``running`` when the deadline passed (it can go
-    on from its checkpoint), or ``full`` when the disk is.
+    on from its checkpoint), ``full`` when the disk is, or ``gone`` when another machine that measures is.
     """
     meter = Meter()
     log = folder / f"{job.number}.log"
@@ -234,6 +234,8 @@ def run_job(problem: OpenedProblem, job: Job, folder: Path, send: Send) -> Messa
             _evaluate(problem, job, context, send, ended)
         except DeadlineError:
             ended["state"] = "running"
+        except RemoteError as error:
+            ended.update(state="gone", failure=str(error))
         # A trial runs whatever people bring: its error, whichever, fails that trial and nothing else.
         except (Exception, SystemExit) as error:  # noqa: BLE001
             if _is_full(error):

@@ -21,7 +21,7 @@ from sartor.report._script import STATES, script_data
 from sartor.report._shared_weights import SharedWeights, shared_weights
 from sartor.report._wording import SHORT, format_cost, format_fidelity, format_metric, how_scored, label, was_disturbed
 from sartor.trials import Fidelity, Trial
-from sartor.units import FIGURES, format_duration, format_figure
+from sartor.units import FIGURES, format_duration, format_figure, of_device
 
 if TYPE_CHECKING:
     from sartor.runs import Record, RunInfo
@@ -167,7 +167,8 @@ def collect(record: Record, run_id: str) -> Page:
 
 def _cost_names(trials: Sequence[Trial]) -> list[str]:
     found = {name for t in trials for name in t.costs}
-    return [name for name in FIGURES if name in found] + sorted(found - set(FIGURES))
+    known = [name for figure in FIGURES for name in sorted(found) if of_device(name)[0] == figure]
+    return known + sorted(found - set(known))
 
 
 def _metric_names(trials: Sequence[Trial], retrained: Sequence[Trial], goals: Goals) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 from sartor.errors import SartorError
 from sartor.explain import ChoiceImportance, Effect, Importance, Shared, explain_run
 from sartor.report._wording import format_metric, label
-from sartor.units import FIGURES, format_figure
+from sartor.units import format_figure, unit_of
 
 if TYPE_CHECKING:
     from sartor.runs import Record
@@ -203,11 +203,11 @@ def _drawn(choice: ChoiceImportance) -> list[Effect]:
 
 
 def _figure(name: str, value: float) -> str:
-    return format_figure(name, value) if name in FIGURES else format_metric(value)
+    return format_figure(name, value) if unit_of(name) is not None else format_metric(value)
 
 
 def _tick(name: str, value: float) -> str:
-    return format_figure(name, value) if name in FIGURES else f"{value:g}"
+    return format_figure(name, value) if unit_of(name) is not None else f"{value:g}"
 
 
 def round_ticks(low: float, high: float) -> list[float]:

@@ -15,7 +15,7 @@ from sartor.report._pictures import LinesView
 from sartor.report._wording import certainty, format_fidelity, label
 from sartor.supernets import INHERITED
 from sartor.trials import Figure, Trial
-from sartor.units import FIGURES
+from sartor.units import unit_of
 
 if TYPE_CHECKING:
     from sartor.runs import Record, RunInfo
@@ -118,8 +118,9 @@ def script_data(
 
 def _kind(name: str, trials: Sequence[Trial], finalists: Sequence[Finalist]) -> str:
     """Returns the unit by which the script formats a cost: ``ms``, ``mJ``, ``B``, ``count`` or another device's own."""
-    if name in FIGURES:
-        return FIGURES[name] or "count"
+    unit = unit_of(name)
+    if unit is not None:
+        return unit or "count"
     return next((t.costs[name].unit for t in [*trials, *(f.trial for f in finalists)] if name in t.costs), "")
 
 

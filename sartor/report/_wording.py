@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sartor.supernets import INHERITED
 from sartor.trials import Fidelity, Figure
-from sartor.units import FIGURES, format_figure
+from sartor.units import format_figure, of_device, unit_of
 
 LABELS = {
     "latency_ms": "latency",
@@ -22,12 +22,16 @@ def label(name: str) -> str:
     """Returns how a figure or metric is called in a sentence."""
     if name.startswith("test."):
         return f"test {label(name.removeprefix('test.'))}"
-    return LABELS.get(name, name.replace("_", " "))
+    figure, device = of_device(name)
+    called = LABELS.get(figure, figure.replace("_", " "))
+    return called if device is None else f"{called} on {device}"
 
 
 def format_cost(name: str, figure: Figure) -> str:
     """Returns value and unit; figures of other devices than Sartor's carry their own unit."""
-    return format_figure(name, figure.value) if name in FIGURES else f"{figure.value:.4g} {figure.unit}".strip()
+    if unit_of(name) is not None:
+        return format_figure(name, figure.value)
+    return f"{figure.value:.4g} {figure.unit}".strip()
 
 
 def format_fidelity(fidelity: Fidelity) -> str:

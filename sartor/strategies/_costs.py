@@ -18,7 +18,7 @@ from sartor.space import Architecture, Space
 from sartor.strategies._fresh import Fresh, from_text
 from sartor.strategies._gaussian_process import GaussianProcess
 from sartor.trials import Trial
-from sartor.units import FIGURES
+from sartor.units import unit_of
 
 Array = npt.NDArray[np.float64]
 
@@ -45,8 +45,8 @@ class CostModel:
 
     def __init__(self, space: Space, goals: Goals) -> None:
         self.space, self.limits = space, goals.limits
-        named = [o.name for o in goals.objectives if o.name in FIGURES] + [limit.name for limit in goals.limits]
-        self.names = list(dict.fromkeys(named))
+        costs = [o.name for o in goals.objectives if unit_of(o.name) is not None]
+        self.names = list(dict.fromkeys([*costs, *(limit.name for limit in goals.limits)]))
         self._told: dict[str, tuple[Architecture, dict[str, float]]] = {}
         self._fitted: dict[str, tuple[int, GaussianProcess]] = {}
 

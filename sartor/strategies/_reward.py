@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from sartor.goals import Goals
 from sartor.trials import Trial
-from sartor.units import FIGURES
+from sartor.units import unit_of
 
 Array = npt.NDArray[np.float64]
 
@@ -50,8 +50,8 @@ class Reward:
     def __init__(self, goals: Goals) -> None:
         self._goals = goals
         self._limits = {limit.name: math.log(limit.bound) for limit in goals.limits}
-        self._objectives = [o.name for o in goals.objectives if o.name in FIGURES]
-        self._learned = [i for i, o in enumerate(goals.objectives) if o.name not in FIGURES]
+        self._objectives = [o.name for o in goals.objectives if unit_of(o.name) is not None]
+        self._learned = [i for i, o in enumerate(goals.objectives) if unit_of(o.name) is None]
         self._told: list[_Told] = []
 
     def __len__(self) -> int:
