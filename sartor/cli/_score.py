@@ -34,6 +34,8 @@ def run(
     size: int | None = None,
     batch_size: int = 32,
     seed: int = 0,
+    seeds: int = 1,
+    fold: bool = False,
     workers: int = 1,
     out: Path = Path("scores.parquet"),
     table: Path | None = None,
@@ -64,6 +66,10 @@ def run(
         Samples in a pass.
     seed
         Of the sample, the weights and the inputs.
+    seeds
+        How many times each is scored, with weights and inputs of its own; the mean counts.
+    fold
+        Score architectures once that compute the same: the one of the fewest parameters stands for all.
     workers
         Processes, one thread each.
     out
@@ -93,6 +99,8 @@ def run(
             out=out,
             batch_size=batch_size,
             seed=seed,
+            num_seeds=seeds,
+            fold=fold,
             workers=workers,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )

@@ -27,6 +27,7 @@ _ACTIVATIONS = (
 )
 _WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear)
 _CONVOLUTIONS = _WEIGHTED[:6]
+_NO_BLOCKS = "it has no list of at least two blocks (nn.Sequential, nn.ModuleList)"
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
@@ -48,6 +49,7 @@ class Probe:
             off in both, ``[n, n]``.
         codes: For each unit of each activation a number that is equal for equal patterns over the samples, ``[units]``.
         features: Outputs of convolutions for the first sample, ``[channels, ...]`` each.
+        entropies: Of the spectrum of each block's output: of its covariance over samples and positions.
         passed: Of each block its input and its output, ``[n, channels, ...]``.
         gradients: Of the loss, of the parameters that have some, as ``(parameter, gradient)``.
         halves: Of the losses of either half of the batch, ``(parameter, first, second)``.
@@ -67,6 +69,7 @@ class Probe:
         self._weighted: list[tuple[nn.Module, Tensor]] = []
         self._entered: dict[nn.Module, Any] = {}
         self._passed: list[tuple[Tensor, Tensor]] = []
+        self._entropies: list[float] = []
 
     def __enter__(self) -> Probe:
         return self
@@ -126,14 +129,16 @@ class Probe:
     def _hook(self) -> None:
         wants = self.needs
         for module in self.network.modules():
-            if "patterns" in wants and isinstance(module, _ACTIVATIONS):
+            if wants & {"patterns", "codes"} and isinstance(module, _ACTIVATIONS):
                 self._handles.append(module.register_forward_hook(self._see_pattern))
             if "features" in wants and isinstance(module, _CONVOLUTIONS):
                 self._handles.append(module.register_forward_hook(self._see_features))
             if "saliency" in wants and isinstance(module, _WEIGHTED):
                 self._handles.append(module.register_forward_hook(self._see_weighted))
-        if "blocks" in wants:
-            for block in dict.fromkeys(self.blocks):
+        for block in dict.fromkeys(self.blocks) if wants & {"blocks", "entropies"} else ():
+            if "entropies" in wants:
+                self._handles.append(block.register_forward_hook(self._see_entropy))
+            if "blocks" in wants:
                 self._handles.append(block.register_forward_pre_hook(self._see_input))
                 self._handles.append(block.register_forward_hook(self._see_block))
 
@@ -146,13 +151,15 @@ class Probe:
         if output.shape[0] != self.num_samples:
             return
         on = (output.detach() > 0).reshape(self.num_samples, -1).to(torch.float32)
-        signs = 2 * on - 1
-        num = on.shape[1]
-        agreement = (signs @ signs.T + num) / 2
+        # Units that are on in both; whole numbers, exact up to 2^24.
+        both = on @ on.T
+        each = both.diagonal()
+        agreement = on.shape[1] - each[:, None] - each + 2 * both
         self._agreement = agreement if self._agreement is None else self._agreement + agreement
-        # A random sum tells patterns apart; the 53 bits of a double hold it.
-        keys = torch.randint(1, 2**40, (self.num_samples,), generator=self.generator("codes"))
-        self._codes.append(keys.to(on.device).double() @ on.double())
+        if "codes" in self.needs:
+            # A random sum tells patterns apart; the 53 bits of a double hold it.
+            keys = torch.randint(1, 2**40, (self.num_samples,), generator=self.generator("codes"))
+            self._codes.append(keys.to(on.device).double() @ on.double())
 
     def _see_features(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
         self._features.append(output[0].detach().clone())
@@ -163,6 +170,10 @@ class Probe:
         if output.requires_grad:
             self._weighted.append((module, output))
         return output.clone()
+
+    def _see_entropy(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        if inputs and isinstance(inputs[0], Tensor) and isinstance(output, Tensor):
+            self._entropies.append(_entropy(output.detach()))
 
     def _see_input(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
         if not inputs or not isinstance(inputs[0], Tensor):
@@ -199,11 +210,18 @@ class Probe:
         return self._features
 
     @property
+    def entropies(self) -> list[float]:
+        _ = self.output
+        if len(self._entropies) < 2:
+            raise LookupError(_NO_BLOCKS)
+        return self._entropies
+
+    @property
     def passed(self) -> list[tuple[Tensor, Tensor]]:
         """Input and output of each of `blocks`, with their graph."""
         _ = self.output
         if len(self._passed) < 2:
-            raise LookupError("it has no list of at least two blocks (nn.Sequential, nn.ModuleList)")
+            raise LookupError(_NO_BLOCKS)
         return self._passed
 
     @cached_property
@@ -272,19 +290,6 @@ class Probe:
         (gradient,) = torch.autograd.grad(self.output.sum(), self._first, retain_graph=True)
         return gradient
 
-    @cached_property
-    def entropies(self) -> list[float]:
-        """Entropy of the spectrum of each block's output: of its covariance over samples and positions."""
-        found = []
-        for _, output in self.passed:
-            maps = output.detach()
-            rows = maps.flatten(2).transpose(1, 2).reshape(-1, maps.shape[1]) if maps.ndim > 2 else maps
-            rows = rows.double() - rows.double().mean(0)
-            values = torch.linalg.eigvalsh(rows.T @ rows / len(rows)).clamp(min=0)
-            shares = values / values.sum().clamp(min=1e-12)
-            found.append(float(-(shares * torch.log(shares + 1e-8)).sum()))
-        return found
-
     # --- passes of their own
 
     @cached_property
@@ -342,7 +347,7 @@ class Probe:
     def before_the_head(self, first: Tensor) -> tuple[Tensor, list[float]]:
         """Returns the output of the last block, and the deviations that batch normalisation divided by on the way."""
         if not self.blocks:
-            raise LookupError("it has no list of at least two blocks (nn.Sequential, nn.ModuleList)")
+            raise LookupError(_NO_BLOCKS)
         last: list[Tensor] = []
         deviations: list[float] = []
 
@@ -412,6 +417,16 @@ class _SumsOfProducts(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if "softmax" in func.__name__:
             raise LookupError("through a softmax (attention) nothing flows along sums of products")
         return func(*args, **(kwargs or {}))
+
+
+def _entropy(maps: Tensor) -> float:
+    """Returns the entropy of the spectrum of the covariance of channels, of ``[n, channels, ...]``."""
+    rows = maps.flatten(2).transpose(1, 2).reshape(-1, maps.shape[1]) if maps.ndim > 2 else maps
+    rows = rows.double()
+    rows = rows - rows.mean(0)
+    values = torch.linalg.eigvalsh(rows.T @ rows / len(rows)).clamp(min=0)
+    shares = values / values.sum().clamp(min=1e-12)
+    return float(-(shares * torch.log(shares + 1e-8)).sum())
 
 
 def _first(output: Any) -> Tensor:

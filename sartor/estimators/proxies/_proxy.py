@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
     from sartor.estimators.proxies._probe import Probe
 
-Need = Literal["patterns", "features", "blocks", "gradients", "halves", "saliency", "jacobian", "own"]
+Need = Literal[
+    "patterns", "codes", "features", "entropies", "blocks", "gradients", "halves", "saliency", "jacobian", "own"
+]
 """What a proxy reads of the shared passes; ``own``: nothing of them."""
 
 LEAST = 2

@@ -24,4 +24,4 @@ def _score(probe: Probe) -> float:
     return sum(probe.entropies)
 
 
-az_expressivity = Proxy("az-expressivity", frozenset({"blocks"}), _score)
+az_expressivity = Proxy("az-expressivity", frozenset({"entropies"}), _score)

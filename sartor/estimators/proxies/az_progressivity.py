@@ -26,4 +26,4 @@ def _score(probe: Probe) -> float:
     return min(after - before for before, after in zip(found, found[1:], strict=False))
 
 
-az_progressivity = Proxy("az-progressivity", frozenset({"blocks"}), _score)
+az_progressivity = Proxy("az-progressivity", frozenset({"entropies"}), _score)

@@ -5,8 +5,8 @@
     scores = survey(subject, ["jacov", "macs"], num=1000, out="scores.parquet")
 
 What is finished is kept in a journal beside the result, ``<out>.journal``, and not computed again when the survey is
-started anew with the same arguments. Isomorphic cells are not taken together, as operations that lead nowhere are part
-of a network and of its costs: score ``space.modulo(...)`` for one of each class.
+started anew with the same arguments. With ``fold`` architectures that compute the same are scored once, by the one of
+the fewest parameters; otherwise operations that lead nowhere are part of a network, of its costs and of its scores.
 """
 
 from __future__ import annotations
@@ -83,6 +83,8 @@ def survey(
     out: str | Path,
     batch_size: int = 32,
     seed: int = 0,
+    num_seeds: int = 1,
+    fold: bool = False,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, list[Any]]:
@@ -97,18 +99,26 @@ def survey(
         out: Parquet file.
         batch_size: Samples in a pass.
         seed: Of the sample, the inputs and the weights.
+        num_seeds: Times that each is scored, with inputs and weights of its own; means count.
+        fold: Score architectures once that compute the same, see `representatives`.
         workers: Processes, one thread each.
         progress: Told how many are done, of how many.
 
     Raises:
-        InputError: Unknown names; no proxy; ``num`` below 1; a journal of other arguments.
+        InputError: Unknown names; no proxy; ``num`` or ``num_seeds`` below 1; ``fold`` in a space whose graphs are not
+            known; a journal of other arguments.
         UnsupportedNetworkError: A proxy cannot score these networks.
     """
     if not proxies or len(set(proxies)) < len(proxies):
         raise InputError(f"expected the names of proxies, each once, got {list(proxies)}")
     load(*proxies)
     _parquet()
-    for name, value, least in (("workers", workers, 1), ("size", subject.size, 1), ("seed", seed, 0)):
+    for name, value, least in (
+        ("workers", workers, 1),
+        ("size", subject.size, 1),
+        ("seed", seed, 0),
+        ("num_seeds", num_seeds, 1),
+    ):
         if value < least:
             raise InputError(f"{name} is at least {least}, got {value}")
     if Path(out).is_dir():
@@ -120,20 +130,24 @@ def survey(
     space, task = subject.open()
     chosen = _chosen(space, num, np.random.default_rng([seed, 23]))
     texts = [architecture.to_json() for architecture in chosen]
-    journal = _Journal(Path(f"{out}.journal"), _identity(subject, space, task, proxies, batch_size, seed))
-    todo = [text for text in texts if text not in journal.scores]
-    work = partial(_scored, subject, tuple(proxies), batch_size, seed)
+    size = partial(_num_parameters, space, task)
+    scored = [texts[row] for row in representatives(space, chosen, size)] if fold else texts
+    seeds = tuple(range(seed, seed + num_seeds))
+    journal = _Journal(Path(f"{out}.journal"), _identity(subject, space, task, proxies, batch_size, seeds))
+    different = list(dict.fromkeys(scored))
+    todo = [text for text in different if text not in journal.scores]
+    work = partial(_scored, subject, tuple(proxies), batch_size, seeds)
     parts = [todo[i : i + _PER_CALL] for i in range(0, len(todo), _PER_CALL)]
-    done = len(texts) - len(todo)
+    done = len(different) - len(todo)
     with journal:
         for found in _computed(work, parts, workers):
             journal.add(found)
             if progress is not None:
                 done += len(found)
-                progress(done, len(texts))
+                progress(done, len(different))
     columns: dict[str, list[Any]] = {"architecture": texts}
     for name in proxies:
-        columns[name] = [journal.scores[text][name] for text in texts]
+        columns[name] = [journal.scores[text][name] for text in scored]
     if set(INGREDIENTS) <= set(proxies):
         columns[AGGREGATE] = aggregate(columns).tolist()
     write(columns, out)
@@ -153,8 +167,51 @@ def _chosen(space: Space, num: int | None, rng: np.random.Generator) -> list[Arc
     return list(found)[:num]
 
 
+def representatives(
+    space: Space, architectures: Sequence[Architecture], size: Callable[[Architecture], float]
+) -> list[int]:
+    """Returns for each architecture the row of the smallest that computes the same, the first of equal ones.
+
+    The same compute graphs that are equal without skips and what leads nowhere, up to the numbering of their nodes.
+
+    Args:
+        space: Of the architectures.
+        architectures: Among which representatives are chosen.
+        size: Of an architecture, with what leads nowhere; asked where several compute the same.
+
+    Raises:
+        InputError: The space does not know the graphs of its architectures.
+    """
+    from sartor.space.encodings._isomorphism import canonical_key, contracted
+
+    if not space.is_wired:
+        raise InputError("architectures that compute the same are found by their graphs, which this space does not know")
+    classes: dict[str, list[int]] = {}
+    for row, architecture in enumerate(architectures):
+        classes.setdefault(canonical_key(contracted(space.graph(architecture).live())), []).append(row)
+    found = [0] * len(architectures)
+    for rows in classes.values():
+        first = rows[0] if len(rows) == 1 else min(rows, key=lambda row: size(architectures[row]))
+        for row in rows:
+            found[row] = first
+    return found
+
+
+def _num_parameters(space: Space, task: Task | None, architecture: Architecture) -> float:
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        network = space.build(architecture) if task is None else task.build(space, architecture)
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
 def _identity(
-    subject: Subject, space: Space, task: Task | None, proxies: Sequence[str], batch_size: int, seed: int
+    subject: Subject,
+    space: Space,
+    task: Task | None,
+    proxies: Sequence[str],
+    batch_size: int,
+    seeds: Sequence[int],
 ) -> dict[str, Any]:
     versions = {name: find("proxies", name).version for name in proxies}
     return {
@@ -163,7 +220,7 @@ def _identity(
         "data": None if task is None else task.data().fingerprint,
         "proxies": versions,
         "batch_size": batch_size,
-        "seed": seed,
+        "seeds": list(seeds),
     }
 
 
@@ -254,23 +311,25 @@ def _opened(subject_text: str) -> tuple[Space, Task | None]:
 
 
 def _scored(
-    subject: Subject, names: tuple[str, ...], batch_size: int, seed: int, part: _Part
+    subject: Subject, names: tuple[str, ...], batch_size: int, seeds: tuple[int, ...], part: _Part
 ) -> dict[str, dict[str, float]]:
-    """Returns architecture (JSON) -> its scores."""
+    """Returns architecture (JSON) -> its scores, means over the seeds."""
     import torch
 
     space, task = _opened(json.dumps(asdict(subject), sort_keys=True))
     proxies, found = load(*names), {}
     for text in part:
-        architecture = Architecture.from_json(text)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            network = space.build(architecture) if task is None else task.build(space, architecture)
-        if task is None:
-            inputs = _noise(subject, batch_size, seed)
-        else:
-            inputs = task_inputs(task, network, architecture, batch_size, seed)
-        found[text] = dict(score(network, inputs, proxies, seed=seed))
+        architecture, own = Architecture.from_json(text), []
+        for seed in seeds:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                network = space.build(architecture) if task is None else task.build(space, architecture)
+            if task is None:
+                inputs = _noise(subject, batch_size, seed)
+            else:
+                inputs = task_inputs(task, network, architecture, batch_size, seed)
+            own.append(score(network, inputs, proxies, seed=seed))
+        found[text] = {name: sum(each[name] for each in own) / len(own) for name in names}
     return found
 
 

@@ -27,4 +27,4 @@ def _score(probe: Probe) -> float:
     return float(torch.unique(probe.codes).numel())
 
 
-swap = Proxy("swap", frozenset({"patterns"}), _score)
+swap = Proxy("swap", frozenset({"codes"}), _score)

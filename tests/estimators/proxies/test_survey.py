@@ -19,7 +19,7 @@ from sartor.cli import main
 from sartor.contracts import Candidate
 from sartor.errors import InputError
 from sartor.estimators.proxies import DEAD, Scored, load, score
-from sartor.estimators.proxies.survey import Subject, _noise, survey, task_inputs
+from sartor.estimators.proxies.survey import Subject, _noise, representatives, survey, task_inputs
 from sartor.space import Architecture
 from sartor.testing.estimators import check_estimator
 
@@ -48,6 +48,46 @@ def test_a_score_does_not_depend_on_what_else_is_scored(tmp_path):
     few, more = scored(tmp_path, num=12), scored(tmp_path, "more.parquet", num=60)
     rows = [more["architecture"].index(text) for text in few["architecture"]]
     assert [more["macs"][row] for row in rows] == few["macs"] and [more["jacov"][row] for row in rows] == few["jacov"]
+
+
+def test_architectures_that_compute_the_same_are_scored_once_by_the_smallest(tmp_path):
+    whole = scored(tmp_path, num=300)
+    seen = []
+    folded = scored(tmp_path, "folded.parquet", num=300, fold=True, progress=lambda *at: seen.append(at))
+    texts = folded["architecture"]
+    assert texts == whole["architecture"]
+    space, _ = CELLS.open()
+    macs = dict(zip(texts, whole["macs"], strict=True))
+    rows = representatives(space, [Architecture.from_json(text) for text in texts], lambda a: macs[a.to_json()])
+    assert seen[-1] == (len(set(rows)),) * 2 and len(set(rows)) < 300
+    for name in ("jacov", "macs"):
+        assert folded[name] == [whole[name][row] for row in rows]
+
+
+def test_a_cell_whose_operations_lead_nowhere_is_the_cell_without_them():
+    space, _ = CELLS.open()
+    keys = space.keys
+    plain = dict.fromkeys(keys, "none") | {keys[0]: "nor_conv_1x1", keys[4]: "nor_conv_3x3"}
+    # From the input to the third node, from which nothing leads on.
+    dangling = plain | {keys[1]: "nor_conv_3x3"}
+    both = [space.architecture(each) for each in (dangling, plain)]
+    assert representatives(space, both, lambda a: sum(p.numel() for p in space.build(a).parameters())) == [1, 1]
+
+
+def test_scores_of_several_seeds_are_their_mean(tmp_path):
+    first, second = scored(tmp_path, num=60, seed=1), None
+    several = scored(tmp_path, "several.parquet", num=60, seed=1, num_seeds=2)
+    space, _ = CELLS.open()
+    architecture = Architecture.from_json(several["architecture"][0])
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        second = score(space.build(architecture), _noise(CELLS, 8, 2), load("jacov"), seed=2)["jacov"]
+    assert several["jacov"][0] == (first["jacov"][0] + second) / 2 and several["macs"] == first["macs"]
+
+
+def test_only_graphs_tell_what_computes_the_same(tmp_path):
+    with pytest.raises(InputError, match="this space does not know"):
+        survey(Subject("task", "images"), ["macs"], num=2, out=tmp_path / "s.parquet", fold=True)
 
 
 def test_the_noise_has_the_spectrum_of_photographs():
@@ -114,6 +154,7 @@ def test_a_journal_of_another_survey_is_refused(tmp_path):
         ({"proxies": ["jacv"]}, "did you mean 'jacov'"),
         ({"num": 0}, "at least one architecture"),
         ({"workers": 0}, "workers is at least 1, got 0"),
+        ({"num_seeds": 0}, "num_seeds is at least 1, got 0"),
         ({"seed": -1}, "seed is at least 0, got -1"),
         ({"batch_size": 1}, "expected a batch of at least 2 samples, got 1"),
     ],
