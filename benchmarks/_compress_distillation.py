@@ -38,6 +38,17 @@ from sartor.devices.cpu import CpuLatency
 from sartor.tasks.images.task import Images
 from sartor.training import Learner
 
+RESULTS = """
+27 November 2026, Intel Xeon, 2 virtual cores beside much other work, one thread, torch 2.13.0+cpu; teacher 66.65.
+
+  seed      0      1      2      3      4
+  alone  53.23  54.11  54.34  53.78  53.46
+  taught 58.88  56.53  57.29  57.72  57.53
+
+Gain 3.81 points, standard error .55, least 2.42. Trainings are short (5 epochs); longer ones, and other terms than
+logits, were not measured, nor were the costs on a quiet machine.
+"""
+
 TEACHER, STUDENT = (24, 48, 96), (8, 16, 32)
 TEMPERATURE, WEIGHT, LABELS = 4.0, 0.9, 0.1
 

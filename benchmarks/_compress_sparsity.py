@@ -5,8 +5,9 @@
 
 **Images.** A residual network of 308,074 parameters on Fashion-MNIST (Debian's ``dataset-fashion-mnist``), trained for
 8 epochs with the images task's own recipe. Three rounds of global magnitude pruning to 90% zeros, each with two epochs
-under the zeros; beside it the same rounds without zeros, since these epochs would have helped the dense network too,
-and the zeros all in the last round. Test accuracy, in points.
+under the zeros, then six epochs under them that learn from the dense network too (``Logits(4.0, 0.9)``, labels .1);
+beside it the same without zeros, since all this would have helped the dense network as well, and the zeros all in the
+last round. Test accuracy, in points.
 
 **Language.** A Transformer of 1.59M parameters on the characters of tinyshakespeare (``--text``: see the data's
 README), 2,500 steps of 16 windows of 128. Half the weights of each layer but the output's removed at once, without
@@ -52,6 +53,23 @@ from sartor.compress.sparsity.speed import measure_speed
 from sartor.compress.sparsity.storage import storage, total_bytes
 from sartor.tasks.images.task import Images
 from sartor.training import Learner, Recipe, Step
+
+RESULTS = """
+27 November 2026, Intel Xeon, 2 virtual cores beside much other work, one thread, torch 2.13.0+cpu, seed 0.
+
+Language (600 CPU-seconds of training), perplexity on the test part, and over that of the dense network:
+
+  dense                   4.9327
+  magnitude, each layer   5.2731  1.0690
+  magnitude, all layers   5.1454  1.0431
+  SparseGPT               5.0001  1.0137
+  magnitude, 2 of 4       6.0889  1.2344
+  SparseGPT, 2 of 4       5.1451  1.0431
+
+Images, test accuracy: dense 92.16; dense after the three rounds without zeros 92.38. Pruned, validation after the
+rounds at 53.6, 78.5 and 90.0% zeros: 92.54, 92.01, 91.13; test 90.49, which is 1.67 points below the dense network. The
+last training of six epochs was added after that, and has not been measured.
+"""
 
 PARTS = ("language", "images", "savings")
 KINDS = ("pruned", "dense", "at once")

@@ -223,8 +223,8 @@ def _typed(path: Path, name: str, raw: np.ndarray, kind: Kind | None, missing: S
     if kind == "number" or (kind is None and not no_number and not bools):
         if no_number:
             raise DataError(
-                f"{path}: column {name!r} is of numbers, but holds {rows(no_number)}: correct them, leave them empty, or"
-                " name how missing values are written"
+                f"{path}: column {name!r} is of numbers, but holds {rows(no_number)}: correct them, leave them empty,"
+                " or name how missing values are written"
             )
         values = spread([number for number in numbers if number is not None])
         infinite = np.flatnonzero(np.isinf(values))

@@ -140,7 +140,7 @@ class Task:
         Raises:
             InputError: networks of this task cannot be explained so; there is no such example.
         """
-        raise InputError(f"{type(self).__name__} does not explain single predictions: its networks are no sums of terms")
+        raise InputError(f"{type(self).__name__} explains no single predictions")
 
     @property
     def primary(self) -> str:

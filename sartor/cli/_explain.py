@@ -33,7 +33,7 @@ def explain(
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
     out: Out = DEFAULT_OUT,
 ) -> None:
-    """Say which choices mattered in a run and what its best architectures share; or why a network predicts what it does.
+    """Say which choices mattered in a run and what its best architectures share; or why one prediction is as it is.
 
     Parameters
     ----------

@@ -200,5 +200,6 @@ def kept(share: float, shape: Sequence[int], device: torch.device) -> Tensor:
     count = math.prod(shape)
     bound = min(255, round(share * 256))
     drawn = torch.empty(-(-count // 8), dtype=torch.int64, device=device).random_(-(2**63), None)
-    decided: Tensor = drawn.view(torch.uint8)[:count].view(*shape) >= bound
-    return decided * (256 / (256 - bound))
+    factors: Tensor = (drawn.view(torch.uint8)[:count].view(*shape) >= bound).float()
+    factors *= 256 / (256 - bound)
+    return factors

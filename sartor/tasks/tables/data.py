@@ -29,6 +29,8 @@ MAX_CLASSES = 100
 IDENTIFYING = 0.5
 """Different texts over rows from which a column of text is taken to identify rows."""
 FEW_TEXTS = 50
+COUNTING = 0.5
+"""Share of rows whose number is one more than that of the row before from which a column is taken to count rows."""
 UNBALANCED = 20.0
 """Rows of the largest class over those of the smallest at which a person is told."""
 
@@ -244,8 +246,9 @@ def _telling(columns: dict[str, Column], notes: list[str]) -> dict[str, Column]:
     for name, column in columns.items():
         present = column.values[~column.missing]
         num = len(np.unique(present))
-        counts = column.kind == "number" and len(present) == len(column) == num and bool(
-            (np.diff(column.values) == 1).all()
+        # A row may have been left out between two.
+        counts = column.kind == "number" and len(present) == len(column) == num and num > 2 and bool(
+            (np.diff(column.values) > 0).all() and (np.diff(column.values) == 1).mean() > COUNTING
         )
         if num < 2 and (num == 0 or not column.missing.any()):
             constant.append(name)

@@ -170,8 +170,7 @@ class Shapes:
         if self.features[feature].is_category:
             counts = np.bincount(known.astype(np.int64))
             return np.sort(np.argsort(-counts, kind="stable")[:MAP_SIDE]).astype(np.float64)
-        places: np.ndarray = np.unique(np.quantile(known, np.linspace(0.02, 0.98, MAP_SIDE)))
-        return places
+        return np.sort(np.unique(np.quantile(known, np.linspace(0.02, 0.98, MAP_SIDE)))).astype(np.float64)
 
     def text(self, feature: int, value: float) -> str:
         """Returns a value of a feature as a person writes it."""

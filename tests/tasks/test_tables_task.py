@@ -1,0 +1,279 @@
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn import metrics as oracle
+
+from sartor import metrics
+from sartor.contracts import Candidate
+from sartor.errors import DataError, InputError
+from sartor.export.onnx import export_onnx
+from sartor.export.predict import predict
+from sartor.pictures import Curve, Matrix, Table
+from sartor.registry import find
+from sartor.tasks.tables import SPEC
+from sartor.tasks.tables.pairs import binned, interaction_gain, rank_pairs
+from sartor.tasks.tables.preprocess import date_part
+from sartor.tasks.tables.task import Tables
+from sartor.testing.tasks import check_task
+from sartor.training import Single, fit
+
+SMALL = {"network.units": 16, "network.members": 2, "network.pairs": 2, "network.depth": 1}
+
+
+def rows_of(num: int = 120, seed: int = 0) -> list[dict[str, Any]]:
+    """Houses: numbers with holes, categories, dates, one interaction."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for i in range(num):
+        size, rooms, town = rng.normal(100, 20), int(rng.integers(1, 6)), str(rng.choice(["Aby", "Boro", "Cton"]))
+        sold = np.datetime64("2020-01-01") + int(rng.integers(0, 700))
+        price = 2 * size + 9 * rooms * (town == "Boro") + 4 * rng.normal()
+        known = "" if i % 13 == 0 else f"{size:.2f}"
+        found.append({"id": i + 1, "size": known, "rooms": rooms, "town": town, "sold": sold, "price": f"{price:.2f}"})
+    return found
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> str:
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return str(path)
+
+
+@pytest.fixture
+def houses(tmp_path: Path) -> Tables:
+    return Tables(write(tmp_path / "houses.csv", rows_of()), target="price")
+
+
+def trained(task: Tables, steps: int = 60, **choices: Any) -> Any:
+    """Returns a deployed network after a few steps."""
+    space = task.space()
+    architecture = space.architecture({**task.baseline(), **SMALL, **choices})
+    network = Candidate(task, space, architecture, seed=1).network
+    recipe = task.recipe_for(architecture)
+    fit(Single(network, architecture), task.learner(architecture), task.data().train, recipe, total=steps, seed=1)
+    return task.deploy(network, architecture).eval(), architecture
+
+
+def test_the_task_conforms_on_numbers_and_classes(houses: Tables) -> None:
+    assert find("tasks", "tables") is SPEC
+    check_task(houses, spec=SPEC, num_architectures=2, num_steps=2)
+    check_task(Tables("wine"), num_architectures=1, num_steps=1)
+    check_task(Tables(), num_architectures=1, num_steps=1)
+
+
+def test_the_output_is_exactly_the_bias_and_the_sum_of_terms(houses: Tables) -> None:
+    for task in (houses, Tables("wine"), Tables()):
+        model, _ = trained(task, 20)
+        x = task._x[:50]
+        shapes = task.shapes(model)
+        terms = shapes.terms(x)
+        total = terms.values.mean(1).sum(0) + terms.base
+        output = model(torch.from_numpy(x)).detach().double().numpy()
+        if output.shape[1] == 2:
+            output = output[:, 1:] - output[:, :1]
+        assert np.allclose(total, output, rtol=1e-4, atol=1e-4 * np.abs(output).max())
+        assert np.allclose(shapes.terms(shapes.x).values.mean(2), 0, atol=1e-3)
+
+
+def test_a_prediction_changes_by_what_the_changed_terms_add(houses: Tables) -> None:
+    model, _ = trained(houses)
+    x = houses._x[:8].copy()
+    other = x.copy()
+    rooms = [f.name for f in houses.form.features].index("rooms")
+    other[:, rooms] = 4
+    shapes = houses.shapes(model)
+    moved = (shapes.terms(other).values - shapes.terms(x).values).mean(1)[..., 0]
+    touched = [t for t, sees in enumerate(shapes.sees) if rooms in sees]
+    still = [t for t in range(len(moved)) if t not in touched]
+    assert (moved[still] == 0).all()
+    change = (model(torch.from_numpy(other)) - model(torch.from_numpy(x))).detach().numpy()[:, 0]
+    assert np.allclose(moved[touched].sum(0), change, atol=1e-3)
+
+
+def test_the_interaction_that_is_there_is_found(houses: Tables) -> None:
+    names = [f.name for f in houses.form.features]
+    first = {names[i] for i in houses.pairs[0]}
+    assert first == {"rooms", "town"}
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2000, 5))
+    y = x[:, 0] + np.sin(x[:, 3]) + 2 * (x[:, 1] > 0) * (x[:, 4] > 0.5)
+    assert rank_pairs(x, y, 0)[0] == (1, 4)
+    xor = ((x[:, 0] > 0) ^ (x[:, 2] > 0)).astype(np.int64)
+    assert rank_pairs(x, xor, 2)[0] == (0, 2)
+    assert rank_pairs(x, xor + (x[:, 3] > 1), 3)[0] == (0, 2)
+
+
+def test_the_gain_of_a_pair_is_that_of_the_best_cut_of_all() -> None:
+    rng = np.random.default_rng(1)
+    a, b = rng.integers(1, 5, 200), rng.integers(1, 4, 200)
+    residuals = rng.normal(size=(200, 2))
+    best = -np.inf
+    for i in range(1, 4):
+        for j in range(1, 3):
+            left = 0.0
+            for quadrant in ((a <= i) & (b <= j), (a <= i) & (b > j), (a > i) & (b <= j), (a > i) & (b > j)):
+                left += ((residuals[quadrant] - residuals[quadrant].mean(0)) ** 2).sum()
+            best = max(best, ((residuals - residuals.mean(0)) ** 2).sum() - left)
+    assert interaction_gain(a, b, residuals) == pytest.approx(best)
+    assert binned(np.array([3.0, np.nan, 1.0, 2.0]), 8).tolist() == [3, 0, 1, 2]
+
+
+def test_parts_of_dates_are_those_of_the_calendar() -> None:
+    days = np.array([(np.datetime64("2024-02-29") - np.datetime64("1970-01-01")).astype(int) + 0.75, np.nan, -1.0])
+    for part, wanted in (("month", [2, np.nan, 12]), ("weekday", [3, np.nan, 2]), ("hour", [18, np.nan, 0])):
+        assert np.array_equal(date_part(days, part), wanted, equal_nan=True)
+
+
+def test_an_exported_file_predicts_a_table_as_torch_does(houses: Tables, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="predicting needs onnxruntime")
+    model, architecture = trained(houses, 20)
+    about = {**json.loads(json.dumps(houses.describe())), "task": "tables"}
+    report = export_onnx(model, houses.example_inputs(architecture), tmp_path / "a.onnx", description=about)
+    assert report.dynamic_batch
+    new = rows_of(30, seed=5)
+    new[3]["town"] = "Dale"
+    for row in new:
+        del row["price"]
+        row["unused"] = "1" if row["id"] % 2 else "x" * row["id"]
+    notes: list[str] = []
+    found = predict(tmp_path / "a.onnx", [write(tmp_path / "new.csv", new)], note=notes.append)
+    assert [each.row for each in found] == list(range(1, 31))
+    (note,) = notes
+    assert "'town': 1 values are of 1 categories that training has not ('Dale')" in note
+    wanted = houses.explain(model, 7, str(tmp_path / "new.csv"))[0].rows[-1][2]
+    assert f"{found[6].value:+.4g}" == wanted
+    for row in new:
+        row.pop("town")
+    with pytest.raises(InputError, match="no column 'town'"):
+        predict(tmp_path / "a.onnx", [write(tmp_path / "less.csv", new)])
+
+
+def test_a_row_is_explained_term_by_term(houses: Tables) -> None:
+    model, _ = trained(houses, 20)
+    (table,) = houses.explain(model, 5)
+    assert isinstance(table, Table) and table.title.startswith("Row 5 of")
+    assert len(table.rows) == 2 + len(houses.form.features) + 2
+    added = [float(row[2]) for row in table.rows[:-1]]
+    assert sum(added) == pytest.approx(float(table.rows[-1][2]), rel=0.01)
+    with pytest.raises(InputError, match="between 1 and 120, got row 121"):
+        houses.explain(model, 121)
+
+
+def test_shapes_have_the_range_the_levels_and_the_density_of_the_data(houses: Tables) -> None:
+    model, _ = trained(houses, 20)
+    sizes, *others = houses.inspect(model)
+    assert isinstance(sizes, Table) and len(sizes.rows) == len(houses.form.features) + 2
+    curves = {each.title: each for each in others if isinstance(each, Curve)}
+    assert curves["town"].ticks == ("Aby", "Boro", "Cton")
+    for curve in curves.values():
+        assert curve.density.sum() == pytest.approx(1, abs=0.05)
+        assert (curve.low <= curve.y).all() and (curve.y <= curve.high).all()
+    assert sum(isinstance(each, Matrix) for each in others) == 2
+
+
+def test_metrics_agree_with_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    label, score = rng.integers(0, 2, 300), np.round(rng.random(300), 1)
+    classes = {"label": label, "probabilities": np.stack([1 - score, score], 1)}
+    assert metrics.area_under_curve(classes) == pytest.approx(oracle.roc_auc_score(label, score))
+    target, value = rng.normal(size=300), rng.normal(size=300)
+    numbers = {"target": target, "value": value}
+    assert metrics.r_squared(numbers) == pytest.approx(oracle.r2_score(target, value))
+    assert metrics.root_mean_squared_error(numbers) ** 2 == pytest.approx(oracle.mean_squared_error(target, value))
+    assert metrics.mean_absolute_error(numbers) == pytest.approx(oracle.mean_absolute_error(target, value))
+
+
+# --- bad input
+
+
+def noted(task: Tables, text: str) -> bool:
+    return any(text in note for note in task.data().notes)
+
+
+def test_columns_that_say_nothing_are_left_out_and_named(tmp_path: Path) -> None:
+    rows = [{**row, "same": "x", "text": f"note {row['id'] * 7}"} for row in rows_of()]
+    rows[5]["price"] = ""
+    task = Tables(write(tmp_path / "a.csv", rows), target="price")
+    assert not {"same", "text", "id"} & {f.column for f in task.form.features}
+    assert noted(task, "1 columns are left out, as they are the same in every row: same")
+    assert noted(task, "2 columns are left out, as they are different in nearly every row (an id or free text): id")
+    assert noted(task, "1 rows have no target 'price'")
+    assert len(task._prepared.y) == 119 and 6 not in task._prepared.rows
+
+
+def test_rows_of_an_id_are_in_one_part_and_ids_in_two_given_parts_are_refused(tmp_path: Path) -> None:
+    rows = [{**row, "who": f"p{i // 4}", "part": "test" if i % 5 == 0 else "train"} for i, row in enumerate(rows_of())]
+    path = write(tmp_path / "a.csv", rows)
+    task = Tables(path, target="price", group="who", ignore="part")
+    parts: dict[int, set[str]] = {}
+    for key, part in zip(task._prepared.ids.tolist(), task._prepared.parts.tolist(), strict=True):
+        parts.setdefault(key, set()).add(part)
+    assert len(parts) == 30 and all(len(found) == 1 for found in parts.values())
+    with pytest.raises(DataError, match="ids are in two parts that the data give"):
+        Tables(path, target="price", group="who", split="part")
+    honoured = Tables(path, target="price", split="part", ignore="who")._prepared
+    assert (honoured.parts[::5] == "test").all() and (honoured.parts == "test").sum() == 24
+
+
+def test_copies_of_a_row_stay_in_one_part(tmp_path: Path) -> None:
+    rows = rows_of(60)
+    for row in rows:
+        row.pop("id")
+    task = Tables(write(tmp_path / "a.csv", rows + rows), target="price")
+    assert noted(task, "60 rows are exact copies of others")
+    parts = task._prepared.parts
+    assert (parts[:60] == parts[60:]).all()
+
+
+def test_parts_have_their_shares_of_each_class() -> None:
+    prepared = Tables()._prepared
+    for part, share in (("train", 0.7), ("validation", 0.15), ("test", 0.15)):
+        rows = prepared.parts == part
+        assert rows.mean() == pytest.approx(share, abs=0.01)
+        assert prepared.y[rows].mean() == pytest.approx(prepared.y.mean(), abs=0.03)
+    assert (Tables(split_seed=1)._prepared.parts != prepared.parts).any()
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "message"),
+    [
+        ("prise", {}, "no column 'prise' .the target.; did you mean 'price'"),
+        ("one", {}, "has one class, 'x'"),
+        ("holes", {}, "missing in 90 of 120 rows: more than half"),
+        ("town", {"purpose": "regression"}, "of categories"),
+        ("sold", {}, "of dates"),
+        ("price", {"ignore": "siz"}, "no column 'siz'"),
+        ("price", {"split": "town"}, "unknown part 'aby'"),
+        ("price", {"ignore": "size,rooms,town,sold,one,holes,id"}, "no feature is left"),
+    ],
+)
+def test_targets_and_columns_that_cannot_be_used_are_refused(
+    tmp_path: Path, target: str, options: dict[str, Any], message: str
+) -> None:
+    rows = [{**row, "one": "x", "holes": "" if i % 4 else "y"} for i, row in enumerate(rows_of())]
+    with pytest.raises(DataError, match=message):
+        Tables(write(tmp_path / "a.csv", rows), target=target, **options)
+
+
+def test_a_target_must_be_named_and_few_rows_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"expected --target.*id, size, rooms"):
+        Tables(write(tmp_path / "a.csv", rows_of()))
+    with pytest.raises(DataError, match="at least 20 rows"):
+        Tables(write(tmp_path / "b.csv", rows_of(10)), target="price")
+    with pytest.raises(DataError, match=r"no data at wein.*did you mean 'wine'"):
+        Tables("wein")
+
+
+def test_whole_numbers_are_classes_unless_told_otherwise_and_rare_categories_are_one(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", [{**row, "sold": "", "kind": f"k{row['id'] % 40}"} for row in rows_of(200)])
+    task = Tables(path, target="rooms", levels=8)
+    assert task.class_names == ("1", "2", "3", "4", "5") and noted(task, "5 different whole numbers")
+    assert noted(task, "'kind' has") and len(next(f for f in task.form.features if f.name == "kind").levels) == 8
+    assert Tables(path, target="rooms", purpose="regression").class_names == ()
