@@ -28,7 +28,8 @@ from torch import nn
 
 from sartor._environment import environment
 from sartor.devices.counts import Counts
-from sartor.devices.cpu import FEATURE, CpuLatency
+from sartor.devices.cpu import CpuLatency
+from sartor.devices.runtimes.onnxruntime import FEATURE
 from sartor.export import onnx as exporters
 from sartor.export._ort import session
 from sartor.spaces.mbconv import mbconv

@@ -20,11 +20,14 @@ from typing import Any, Literal
 
 from sartor.errors import InputError, MissingExtraError, near
 
-Kind = Literal["tasks", "strategies", "devices", "spaces", "encodings", "predictors", "proxies", "supernets", "tables"]
+Kind = Literal[
+    "tasks", "strategies", "devices", "runtimes", "spaces", "encodings", "predictors", "proxies", "supernets", "tables",
+]
 _PACKAGES = {
     "encodings": "sartor.space.encodings",
     "predictors": "sartor.estimators.predictors",
     "proxies": "sartor.estimators.proxies",
+    "runtimes": "sartor.devices.runtimes",
     "tables": "sartor.estimators.tables",
 }
 """Where built-ins of a kind live, when not in ``sartor.<kind>``."""

@@ -1,4 +1,4 @@
-"""Latency and energy of a network on this machine's processor, measured through ONNX Runtime.
+"""Latency and energy of a network on this machine's processor, measured through ONNX Runtime or another runtime.
 
 **Protocol.** The deployed network is exported with fixed shapes, batch size 1, and run by ONNX Runtime on one thread
 (intra and inter 1, sequential, all graph optimisations). After a warm-up, single runs are timed in short blocks;
@@ -35,7 +35,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -47,13 +47,14 @@ import psutil
 from sartor._environment import cpu_name
 from sartor._quiet import give_way, measuring
 from sartor.errors import InputError
-from sartor.registry import Spec
+from sartor.registry import Spec, find
 from sartor.trials import Figure
 
 if TYPE_CHECKING:
     from torch import nn
 
     from sartor.contracts import Candidate
+    from sartor.devices.runtimes import Runtime
 
 __all__ = ["CpuLatency", "give_way", "measuring"]
 
@@ -63,7 +64,6 @@ SPEC = Spec(
     extra="onnx",
 )
 
-FEATURE = "measuring latency"
 QUIET_ERROR = 0.03
 BUSY_ERROR = 0.5
 ENERGY_ERROR = 1.87
@@ -132,13 +132,20 @@ class CpuLatency:
         max_attempts: Rounds before a busy machine is taken as it is.
         core_watts: Power of an active core, for the estimate of energy where RAPL cannot be read. Server, desktop
             and laptop processors are rated at 4 to 8 W a core.
+        runtime: Name of one of ``sartor.devices.runtimes``.
     """
 
     figures: tuple[str, ...] = ("latency_ms", "energy_mj")
     needs: Literal["architecture", "network", "trained"] = "network"
 
     def __init__(
-        self, *, block_s: float = 0.02, num_blocks: int = 16, max_attempts: int = 4, core_watts: float = 6.0
+        self,
+        *,
+        block_s: float = 0.02,
+        num_blocks: int = 16,
+        max_attempts: int = 4,
+        core_watts: float = 6.0,
+        runtime: str = "onnxruntime",
     ) -> None:
         if block_s <= 0 or num_blocks < _PARTS or max_attempts < 1 or core_watts <= 0:
             raise InputError(
@@ -147,28 +154,25 @@ class CpuLatency:
             )
         self.block_s, self.num_blocks = block_s, num_blocks
         self.max_attempts, self.core_watts = max_attempts, core_watts
-        self.name = f"cpu ({cpu_name()}, 1 thread, ONNX Runtime)"
+        self._runtime: Runtime = find("runtimes", runtime).load()()
+        self.name = f"cpu ({cpu_name()}, 1 thread, {self._runtime.title})"
 
     def cost(self, candidate: Candidate) -> Mapping[str, Figure]:
         """Returns latency, measured, and energy, measured or estimated; takes about half a second.
 
         Raises:
-            ExportError: the network cannot be brought to ONNX Runtime.
-            MissingExtraError: onnx, onnxscript or onnxruntime is not installed.
+            ExportError: the network cannot be brought to the runtime.
+            MissingExtraError: a package of the runtime is not installed.
         """
         return self.measure(candidate.deployed, candidate.inputs)
 
     def measure(self, module: nn.Module, inputs: tuple[Any, ...]) -> dict[str, Figure]:
         """Returns the figures of a module on example inputs."""
-        from sartor.devices._execution import tensors_in
-        from sartor.export._ort import session
-        from sartor.export.onnx import convert_to_measure
+        return self.time(self._runtime.prepare(module, inputs))
 
-        model, _ = convert_to_measure(module, inputs, FEATURE)
-        runtime = session(model, FEATURE)
-        arrays = [tensor.detach().cpu().numpy() for tensor in tensors_in(inputs)]
-        feeds = {entry.name: arrays[_position(entry.name)] for entry in runtime.get_inputs()}
-        return self._figures(_Measurement(lambda: runtime.run(None, feeds)))
+    def time(self, run: Callable[[], object]) -> dict[str, Figure]:
+        """Returns the figures of a call: what a `sartor.devices.runtimes.Runtime` prepared."""
+        return self._figures(_Measurement(run))
 
     def _figures(self, measurement: _Measurement) -> dict[str, Figure]:
         with measuring():
@@ -213,7 +217,7 @@ class CpuLatency:
 class _Measurement:
     """Times a call, round by round."""
 
-    run: Any
+    run: Callable[[], object]
     attempts: list[_Attempt] = field(default_factory=list)
 
     def warm_up(self) -> None:
@@ -265,10 +269,6 @@ def _undisturbed_ms(blocks: Sequence[np.ndarray]) -> float:
     """Returns the 10th percentile of the runs in the fastest quarter of the blocks: others only ever slow a run."""
     fastest = sorted(blocks, key=lambda block: float(np.percentile(block, _PERCENTILE)))
     return float(np.percentile(np.concatenate(fastest[: -(-len(blocks) // _FASTEST)]), _PERCENTILE))
-
-
-def _position(name: str) -> int:
-    return int(name.rpartition("_")[2]) if "_" in name else 0
 
 
 def _evenly(values: np.ndarray, count: int) -> tuple[float, ...]:

@@ -26,12 +26,13 @@ def need(package: str, feature: str) -> ModuleType:
         raise MissingExtraError(feature, package.partition(".")[0], "onnx") from error
 
 
-def session(model: bytes | str, feature: str) -> onnxruntime.InferenceSession:
+def session(model: bytes | str, feature: str, *, profile: str | None = None) -> onnxruntime.InferenceSession:
     """Returns a session on one thread (intra and inter 1, sequential), all graph optimisations on.
 
     Args:
         model: Serialised model, or the path of a file.
         feature: What needs it, for the message when the package is missing.
+        profile: Beginning of the path where the time of each operator is written, or None.
     """
     ort = need("onnxruntime", feature)
     options = ort.SessionOptions()
@@ -39,4 +40,7 @@ def session(model: bytes | str, feature: str) -> onnxruntime.InferenceSession:
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 3
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = profile
     return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
