@@ -93,28 +93,22 @@ def _export(
     return path
 
 
-def export_trial(record: Record, run_id: str, which: str, file: Path | None) -> Path:
-    """Exports a retrained trial of a search's finalists to ONNX; returns the path of the file.
+def find_finalist(record: Record, run_id: str, which: str) -> tuple[RunInfo, Trial]:
+    """Returns a retrained trial of a search and the run that it is in.
 
     Args:
         record: Where the run is.
         run_id: The search.
         which: ``chosen``, a number of the finalists' run, or an architecture as JSON.
-        file: Where to write; None is the folder of the run.
 
     Raises:
         InputError: no such finalist; the message lists those there are.
-        ExportError: the exported network does not agree with torch.
     """
-    from sartor.engine import open_task
-    from sartor.export.onnx import export_onnx
-
     search = record.run(run_id)
     finals = [child for child in record.children(search.id) if child.kind == "final"]
     trials = [t for t in record.trials(finals[-1].id) if t.state == "complete"] if finals else []
     if not trials:
         raise InputError(f"{search.id} has no retrained network to export yet: go on with it by --resume")
-    run = finals[-1]
     if which == "chosen":
         number = (search.result or {}).get("chosen", trials[0].number)
     elif which.lstrip().startswith("{"):
@@ -128,10 +122,4 @@ def export_trial(record: Record, run_id: str, which: str, file: Path | None) -> 
             f"{which!r} is no retrained network of {search.id};"
             f" there are {', '.join(str(t.number) for t in trials)} and 'chosen'"
         )
-    task = open_task(run.config["task"])
-    space = task.space()
-    network = trained_network(record, run, trial, task, space)
-    deployed = task.deploy(network, trial.architecture).eval()
-    path = file or record.path(run.id) / f"{trial.number}.onnx"
-    export_onnx(deployed, task.example_inputs(trial.architecture), path, description=description(task, run, trial))
-    return path
+    return finals[-1], trial

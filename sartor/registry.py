@@ -21,8 +21,8 @@ from typing import Any, Literal
 from sartor.errors import InputError, MissingExtraError, near
 
 Kind = Literal[
-    "tasks", "strategies", "devices", "runtimes", "exporters", "spaces", "encodings", "predictors", "proxies", "supernets",
-    "tables",
+    "tasks", "strategies", "devices", "runtimes", "exporters", "spaces", "encodings", "predictors", "proxies",
+    "supernets", "tables",
 ]
 _PACKAGES = {
     "encodings": "sartor.space.encodings",

@@ -7,7 +7,6 @@
 | ``executorch`` | fp32, int8 | ExecuTorch, XNNPACK |
 | ``litert`` | fp32, int8, int8-weights, int4-weights | LiteRT, XNNPACK |
 | ``coreml`` | fp32, fp16, int8-weights, int4-weights, palette6, palette4 | Core ML, on a Mac only |
-| ``hls4ml`` | fixed16 | its emulation in C++ |
 
     from sartor.registry import find
 
@@ -21,6 +20,6 @@ A format of your own is a module with a ``SPEC`` and an `Exporter` (entry points
 - ``sartor.export.ane.check`` says what keeps a Core ML program from the Apple Neural Engine.
 """
 
-from sartor.export._exporter import Exporter, ExportReport, Loaded, Precision
+from sartor.export._exporter import PRECISIONS, Exporter, ExportReport, Loaded, Precision
 
-__all__ = ["ExportReport", "Exporter", "Loaded", "Precision"]
+__all__ = ["PRECISIONS", "ExportReport", "Exporter", "Loaded", "Precision"]

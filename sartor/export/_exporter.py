@@ -15,10 +15,11 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import numpy as np
 
@@ -27,11 +28,11 @@ from sartor.errors import ExportError, InputError, MissingExtraError, near
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-Precision = Literal["fp32", "fp16", "int8", "int8-weights", "int4-weights", "palette6", "palette4", "fixed16"]
+Precision = Literal["fp32", "fp16", "int8", "int8-weights", "int4-weights", "palette6", "palette4"]
 """How numbers are kept in a file.
 
 ``int8`` quantises weights and activations by ranges seen on calibration data; ``int8-weights`` and ``int4-weights``
-the weights alone; ``palette6`` and ``palette4`` keep 64 or 16 values a tensor; ``fixed16`` is fixed point of 16 bits.
+the weights alone; ``palette6`` and ``palette4`` keep 64 or 16 values a tensor.
 """
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 CALIBRATED: tuple[Precision, ...] = ("int8",)
@@ -39,7 +40,7 @@ CALIBRATED: tuple[Precision, ...] = ("int8",)
 
 TOLERANCES: Mapping[Precision, float] = {
     "fp32": 1e-4, "fp16": 2e-2, "int8": 0.3, "int8-weights": 0.1, "int4-weights": 0.6, "palette6": 0.2,
-    "palette4": 0.6, "fixed16": 0.1,
+    "palette4": 0.6,
 }
 """Largest difference with which a file is kept: for fp32 and fp16 the largest of any output, relative to its scale;
 for the others, where single outputs may be far off, the root mean square relative to that of the outputs. Networks of
@@ -106,8 +107,19 @@ class ExportReport:
     notes: tuple[str, ...] = ()
 
 
-Write = Callable[["nn.Module", "tuple[Any, ...]", Path, "Precision", "Sequence[tuple[Any, ...]]", bool], "tuple[str, ...]"]
-"""(module in eval mode, inputs, path, precision, calibration, dynamic batch) -> notes. Writes ``path``."""
+class Write(Protocol):
+    """Converts and writes a file; returns what a person must know."""
+
+    def __call__(
+        self,
+        module: nn.Module,
+        inputs: tuple[Any, ...],
+        path: Path,
+        precision: Precision,
+        calibration: Sequence[tuple[Any, ...]],
+        dynamic: bool,
+        /,
+    ) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -149,8 +161,9 @@ class Exporter:
 
     def need(self) -> None:
         """Raises `MissingExtraError` where a package is not installed."""
-        for package in self.packages:
-            need(package, self.feature, self.extra)
+        with quiet():
+            for package in self.packages:
+                need(package, self.feature, self.extra)
 
     def export(
         self,
@@ -291,7 +304,8 @@ class Exporter:
             what = "of the output's scale" if in_floats else "of the outputs (root mean square)"
             raise ExportError(
                 f"the exported network differs from torch by {found:.3g} {what}, more than the"
-                f" {allowed:g} allowed (on {worst.num_checked} inputs, {self.title} {precision}): {path} was not written"
+                f" {allowed:g} allowed (on {worst.num_checked} inputs, {self.title} {precision}): {path} was not"
+                " written"
             )
 
 
@@ -314,7 +328,7 @@ def need(package: str, feature: str, extra: str) -> ModuleType:
 
 def is_format_folder(path: Path, suffix: str) -> bool:
     """Whether a folder is an older export: of a format whose files are folders, under its suffix."""
-    return path.suffix == suffix and suffix in (".mlpackage", ".hls")
+    return path.suffix == suffix and suffix == ".mlpackage"
 
 
 def num_bytes(path: Path) -> int:
@@ -499,7 +513,7 @@ def samples(
     generator = torch.Generator().manual_seed(0)
     batches = (1, TRACED_BATCH, 5) if dynamic else (1,)
     return [
-        map_tensors(inputs, lambda tensor, batch=batch: _random_like(tensor, batch, generator))
+        map_tensors(inputs, partial(_random_like, batch=batch, generator=generator))
         for _ in range(NUM_RANDOM_INPUTS)
         for batch in batches
     ]

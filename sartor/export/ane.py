@@ -13,13 +13,14 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from sartor.errors import InputError
 from sartor.export._exporter import need, quiet
+from sartor.export.coreml import model_file
 
 FEATURE = "checking for the Apple Neural Engine"
 
@@ -83,6 +84,12 @@ class Verdict:
         return self.num_eligible == self.num_operations and not any(
             f.severity == "forbids" for f in self.findings
         )
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "eligible": self.is_eligible, "num_operations": self.num_operations, "num_eligible": self.num_eligible,
+            "findings": [asdict(finding) for finding in self.findings],
+        }
 
     def __str__(self) -> str:
         if self.is_eligible:
@@ -200,8 +207,8 @@ def _float16(operation: Operation) -> Iterator[Finding]:
 def _integers(operation: Operation) -> Iterator[Finding]:
     if any(kind.startswith(("int", "uint")) and kind.endswith(("32", "64")) for kind in operation.types):
         yield _finding(
-            operation, "float16", "works on 32-bit integers", "compute indices ahead, as constants, or outside the file",
-            GUIDE,
+            operation, "float16", "works on 32-bit integers",
+            "compute indices ahead, as constants, or outside the file", GUIDE,
         )
 
 
@@ -345,11 +352,7 @@ def _spec(path: Path) -> Any:
         errors = need("google.protobuf.message", FEATURE, "coreml")
         try:
             if path.is_dir():
-                # Only the program is read: the weights stay where they are.
-                models = sorted(path.glob("Data/**/*.mlmodel"))
-                if not models:
-                    raise InputError(f"{path} holds no Core ML model: export it again")
-                path = models[0]
+                path = model_file(path)
             spec = ct.utils.load_spec(str(path))
         except errors.DecodeError as error:
             raise InputError(f"{path} is not a Core ML model, or damaged: {error}") from error
@@ -385,7 +388,8 @@ def _block(block: Any, types: dict[str, Any], constants: dict[str, tuple[int, ..
 
 def _operation(operation: Any, types: Mapping[str, Any], constants: Mapping[str, tuple[int, ...]]) -> Operation:
     values: dict[str, tuple[int, ...]] = {}
-    operands, weight = [], ()
+    operands: list[Any] = []
+    weight: tuple[int | None, ...] = ()
     for name, argument in operation.inputs.items():
         for binding in argument.arguments:
             if binding.WhichOneof("binding") == "value":

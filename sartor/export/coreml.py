@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sartor.errors import InputError
 from sartor.export._exporter import (
     Exporter,
     Loaded,
@@ -96,13 +97,26 @@ def _compressed(ct: Any, model: Any, precision: Precision) -> Any:
 
 
 def describe(path: Path, texts: Mapping[str, str]) -> None:
-    """Puts the description into the package's own metadata."""
+    """Puts the description into the model's own metadata."""
     with quiet("coremltools"):
-        ct = need("coremltools", FEATURE, EXTRA)
-        model = ct.models.MLModel(str(path), skip_model_load=True)
+        utils = need("coremltools", FEATURE, EXTRA).utils
+        file = model_file(path)
+        spec = utils.load_spec(str(file))
         for key, value in texts.items():
-            model.user_defined_metadata[f"sartor.{key}"] = value
-        model.save(str(path))
+            spec.description.metadata.userDefined[f"sartor.{key}"] = value
+        file.write_bytes(spec.SerializeToString())
+
+
+def model_file(package: Path) -> Path:
+    """Returns the program within a .mlpackage; its weights are in another file.
+
+    Raises:
+        InputError: there is none.
+    """
+    models = sorted(package.glob("Data/**/*.mlmodel"))
+    if not models:
+        raise InputError(f"{package} holds no Core ML model: export it again")
+    return models[0]
 
 
 def unrunnable() -> str:

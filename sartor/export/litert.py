@@ -76,15 +76,29 @@ def write(
 
 def _quantise(path: Path, recipe: str, calibration: Sequence[tuple[Any, ...]]) -> None:
     quantizer = need("ai_edge_quantizer.quantizer", FEATURE, EXTRA)
-    recipes = need("ai_edge_quantizer.recipe", FEATURE, EXTRA)
+    rules = getattr(need("ai_edge_quantizer.recipe", FEATURE, EXTRA), recipe)()
     with quiet("absl"):
-        steps = quantizer.Quantizer(str(path), getattr(recipes, recipe)())
-        ranges = None
-        if steps.need_calibration:
-            signature, names = _signature(path)
-            rows = [{name: arrays_of(given)[position(name)] for name in names} for given in calibration]
-            ranges = steps.calibrate({signature: rows})
+        steps = quantizer.Quantizer(str(path), rules)
+        ranges = _ranges(path, rules, calibration) if steps.need_calibration else None
         steps.quantize(ranges).export_model(str(path), overwrite=True)
+
+
+def _ranges(path: Path, rules: Any, calibration: Sequence[tuple[Any, ...]]) -> Any:
+    """Returns the smallest and largest value of each tensor.
+
+    The quantiser's own default, a moving average, cuts large values off: the root mean square difference was 0.19 on a
+    network of the images task.
+    """
+    manager = need("ai_edge_quantizer.recipe_manager", FEATURE, EXTRA).RecipeManager()
+    manager.load_quantization_recipe(rules)
+    calibrator = need("ai_edge_quantizer.calibrator", FEATURE, EXTRA).Calibrator(
+        str(path), num_threads=1,
+        qsv_update_func=need("ai_edge_quantizer.utils.qsv_utils", FEATURE, EXTRA).min_max_update,
+    )
+    signature, names = _signature(path)
+    rows = [{name: arrays_of(given)[position(name)] for name in names} for given in calibration]
+    calibrator.calibrate({signature: rows}, manager)
+    return calibrator.get_model_qsvs()
 
 
 def _signature(path: Path) -> tuple[str, list[str]]:
@@ -147,6 +161,7 @@ def _decoded(array: np.ndarray, detail: Any) -> np.ndarray:
 
 
 EXPORTER = Exporter(
-    name="litert", title="LiteRT", suffix=".tflite", precisions=("fp32", "int8", "int8-weights", "int4-weights"), extra=EXTRA,
+    name="litert", title="LiteRT", suffix=".tflite",
+    precisions=("fp32", "int8", "int8-weights", "int4-weights"), extra=EXTRA,
     packages=("litert_torch", "ai_edge_litert", "ai_edge_quantizer"), write=write, load=load,
 )

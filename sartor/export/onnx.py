@@ -1,8 +1,8 @@
 """ONNX: torch's exporter, the description in the file's metadata, and a check against torch before it is kept.
 
 - ``fp32``, and ``fp16`` with inputs and outputs in float32.
-- ``int8``: static quantisation by ONNX Runtime, 8-bit weights a channel and 8-bit activations a tensor (ranges: smallest
-  and largest value seen), as pairs of QuantizeLinear and DequantizeLinear.
+- ``int8``: static quantisation by ONNX Runtime, 8-bit weights a channel and 8-bit activations a tensor (ranges:
+  smallest and largest value seen), as pairs of QuantizeLinear and DequantizeLinear.
 - ``int8-weights``, ``int4-weights``: the weights of convolutions and matrix products, symmetric, one scale a channel,
   behind a DequantizeLinear each; computed in float32.
 
@@ -253,7 +253,8 @@ def _quantised(model: ModelProto, path: Path, calibration: Sequence[tuple[Any, .
             activation_type=quantization.QuantType.QUInt8, weight_type=quantization.QuantType.QInt8,
             calibrate_method=quantization.CalibrationMethod.MinMax,
         )
-    return onnx.load(path)
+    found: ModelProto = onnx.load(path)
+    return found
 
 
 def _weights_only(model: ModelProto, bits: int) -> tuple[ModelProto, tuple[str, ...]]:
@@ -299,6 +300,7 @@ def _weights_only(model: ModelProto, bits: int) -> tuple[ModelProto, tuple[str, 
 
 
 EXPORTER = Exporter(
-    name="onnx", title="ONNX", suffix=".onnx", precisions=("fp32", "fp16", "int8", "int8-weights", "int4-weights"), extra="onnx",
+    name="onnx", title="ONNX", suffix=".onnx",
+    precisions=("fp32", "fp16", "int8", "int8-weights", "int4-weights"), extra="onnx",
     packages=("onnx", "onnxscript", "onnxruntime"), write=write, load=load, describe=describe, dynamic_batch=True,
 )
