@@ -251,13 +251,11 @@ class Exporter:
         tolerance: float | None,
     ) -> ExportReport:
         """Writes beside ``path``, checks what was written, and only then takes its name."""
-        import torch
-
         # The suffix stays at the end: readers tell formats by it.
         partial = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
         try:
             try:
-                with evaluating(module), torch.random.fork_rng(devices=[]):
+                with evaluating(module), _own_random_state():
                     notes = self.write(module, inputs, partial, precision, calibration, dynamic)
             except OSError as error:
                 if error.errno not in _NO_ROOM:
@@ -379,6 +377,25 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     finally:
         for part, mode in modes:
             part.training = mode
+
+
+@contextmanager
+def _own_random_state() -> Iterator[None]:
+    """Has converters draw the same numbers each time, and puts all global generators back."""
+    import random
+
+    import torch
+
+    plain, arrays = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        random.seed(0)
+        np.random.seed(0)
+        try:
+            yield
+        finally:
+            random.setstate(plain)
+            np.random.set_state(arrays)
 
 
 @contextmanager
@@ -567,8 +584,8 @@ def _operators_named(error: BaseException) -> list[str]:
     while at is not None:
         texts.insert(0, str(at))
         at = at.__cause__ or at.__context__
-    found = re.findall(r"(?:aten|torch\.ops\.aten)[.:]+(\w+)|op(?:eration)?:? '(\w+)'", "\n".join(texts))
-    return list(dict.fromkeys(a or b for a, b in found))
+    found = re.findall(r"aten[.:]+(\w+)|op(?:eration)?:? '(\w+)'|fx node .*, kind (\w+)", "\n".join(texts))
+    return list(dict.fromkeys(next(filter(None, names)) for names in found))
 
 
 def layers_calling(module: nn.Module, inputs: tuple[Any, ...], operator: str) -> list[str]:

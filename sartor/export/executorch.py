@@ -45,10 +45,12 @@ def write(
 ) -> tuple[str, ...]:
     """Converts and writes; see `sartor.export.Exporter`."""
     import torch
+    from torch._export import verifier
 
     problem: Exception | None = None
     with quiet("torch.utils._pytree"):
         exir = need("executorch.exir", FEATURE, EXTRA)
+        errors = need("executorch.exir.error", FEATURE, EXTRA)
         partitioner = need(_PARTITIONER, FEATURE, EXTRA).XnnpackPartitioner()
         try:
             program = torch.export.export(module, inputs)
@@ -56,7 +58,10 @@ def write(
                 program = torch.export.export(_quantised(program.module(), calibration), inputs)
             lowered = exir.to_edge_transform_and_lower(program, partitioner=[partitioner])
             path.write_bytes(lowered.to_executorch().buffer)
-        except (RuntimeError, ValueError, TypeError, NotImplementedError, KeyError, AssertionError) as error:
+        except (
+            errors.ExportError, errors.InternalError, verifier.SpecViolationError,
+            RuntimeError, ValueError, TypeError, NotImplementedError, KeyError, AssertionError,
+        ) as error:
             # Each pass of the lowering refuses in its own way; torch.export's errors are RuntimeErrors.
             problem = error
     if problem is not None:

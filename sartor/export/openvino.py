@@ -12,6 +12,7 @@ torch's own route into OpenVINO is not taken: int8 of depthwise convolutions fai
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -95,8 +96,14 @@ def converted(path: Path) -> Any:
         raise ExportError(f"OpenVINO cannot read this network{which}: {first_cause(error)[:600]}") from error
 
 
+def _nncf() -> Any:
+    # Without it NNCF starts a process that tells Intel of each call.
+    os.environ.setdefault("NNCF_CI", "1")
+    return need("nncf", FEATURE, EXTRA)
+
+
 def _quantised(model: Any, calibration: Sequence[tuple[Any, ...]]) -> Any:
-    nncf = need("nncf", FEATURE, EXTRA)
+    nncf = _nncf()
     ranges = need("nncf.quantization.range_estimator", FEATURE, EXTRA).RangeEstimatorParametersSet
     names = [entry.any_name for entry in model.inputs]
 
@@ -114,7 +121,7 @@ def _quantised(model: Any, calibration: Sequence[tuple[Any, ...]]) -> Any:
 
 
 def _compressed(model: Any, precision: Precision) -> tuple[Any, tuple[str, ...]]:
-    nncf = need("nncf", FEATURE, EXTRA)
+    nncf = _nncf()
     with quiet("nncf"):
         if precision == "int8-weights":
             return nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_SYM), ()
@@ -180,6 +187,6 @@ def loaded(model: Any) -> Loaded:
 EXPORTER = Exporter(
     name="openvino", title="OpenVINO", suffix=".xml",
     precisions=("fp32", "fp16", "int8", "int8-weights", "int4-weights"), extra=EXTRA,
-    packages=("onnx", "onnxscript", "openvino", "nncf"), write=write, load=load, describe=describe,
+    packages=("onnx", "onnxscript", "openvino"), write=write, load=load, describe=describe,
     dynamic_batch=True, beside=(".bin",),
 )
