@@ -255,7 +255,7 @@ class Exporter:
         partial = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
         try:
             try:
-                with evaluating(module), _own_random_state():
+                with evaluating(module), random_state_of_its_own():
                     notes = self.write(module, inputs, partial, precision, calibration, dynamic)
             except OSError as error:
                 if error.errno not in _NO_ROOM:
@@ -380,7 +380,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _own_random_state() -> Iterator[None]:
+def random_state_of_its_own() -> Iterator[None]:
     """Has converters draw the same numbers each time, and puts all global generators back."""
     import random
 

@@ -10,6 +10,7 @@ Converted by litert-torch, quantised by ai-edge-quantizer. The batch is of 1.
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -63,7 +64,8 @@ def write(
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         converter = need("litert_torch", FEATURE, EXTRA)
         try:
-            converter.convert(module, inputs).export(str(path))
+            # A copy, since the converter touches the parameters of what it is given.
+            converter.convert(copy.deepcopy(module), inputs).export(str(path))
         except (RuntimeError, ValueError, TypeError, NotImplementedError, KeyError, AssertionError) as error:
             # torch.export, jax and the lowering each refuse in their own way.
             problem = error

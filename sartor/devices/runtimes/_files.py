@@ -28,14 +28,12 @@ def prepare_file(
         ExportError: the format does not take the network.
         MissingExtraError: a package is not installed.
     """
-    import torch
-
-    from sartor.export._exporter import arrays_of, evaluating
+    from sartor.export._exporter import arrays_of, evaluating, random_state_of_its_own
 
     exporter: Exporter = find("exporters", format_name).load()
     exporter.need()
     with TemporaryDirectory(prefix="sartor-") as folder:
         path = Path(folder) / f"network{exporter.suffix}"
-        with evaluating(module), torch.random.fork_rng(devices=[]):
+        with evaluating(module), random_state_of_its_own():
             exporter.write(module, inputs, path, precision, calibration, False)
         return exporter.load(path).prepare(arrays_of(inputs))
