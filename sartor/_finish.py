@@ -97,8 +97,8 @@ def _export(
     return path
 
 
-def open_finalist(record: Record, run_id: str, which: str) -> tuple[RunInfo, Trial, Task, nn.Module]:
-    """Returns a retrained network of a search: the finalists' run, its trial, the task, the deployed network.
+def find_finalist(record: Record, run_id: str, which: str) -> tuple[RunInfo, Trial]:
+    """Returns a retrained trial of a search and the run that it is in.
 
     Args:
         record: Where the run is.
@@ -108,8 +108,6 @@ def open_finalist(record: Record, run_id: str, which: str) -> tuple[RunInfo, Tri
     Raises:
         InputError: no such finalist; the message lists those there are.
     """
-    from sartor.engine import open_task
-
     search = record.run(run_id)
     if search.kind != "search":
         raise InputError(
@@ -120,7 +118,6 @@ def open_finalist(record: Record, run_id: str, which: str) -> tuple[RunInfo, Tri
     trials = [t for t in record.trials(finals[-1].id) if t.state == "complete"] if finals else []
     if not trials:
         raise InputError(f"{search.id} has no retrained network yet: go on with it by --resume")
-    run = finals[-1]
     if which == "chosen":
         number = (search.result or {}).get("chosen", trials[0].number)
     elif which.lstrip().startswith("{"):
@@ -134,29 +131,4 @@ def open_finalist(record: Record, run_id: str, which: str) -> tuple[RunInfo, Tri
             f"{which!r} is no retrained network of {search.id};"
             f" there are {', '.join(str(t.number) for t in trials)} and 'chosen'"
         )
-    task = open_task(run.config["task"])
-    space = task.space()
-    network = trained_network(record, run, trial, task, space)
-    deployed = task.deploy(network, trial.architecture).eval()
-    return run, trial, task, deployed
-
-
-def export_trial(record: Record, run_id: str, which: str, file: Path | None) -> Path:
-    """Exports a retrained trial of a search's finalists to ONNX; returns the path of the file.
-
-    Args:
-        record: Where the run is.
-        run_id: The search.
-        which: ``chosen``, a number of the finalists' run, or an architecture as JSON.
-        file: Where to write; None is the folder of the run.
-
-    Raises:
-        InputError: no such finalist; the message lists those there are.
-        ExportError: the exported network does not agree with torch.
-    """
-    from sartor.export.onnx import export_onnx
-
-    run, trial, task, deployed = open_finalist(record, run_id, which)
-    path = file or record.path(run.id) / f"{trial.number}.onnx"
-    export_onnx(deployed, task.example_inputs(trial.architecture), path, description=description(task, run, trial))
-    return path
+    return finals[-1], trial

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from sartor._environment import environment
-from sartor._finish import export_trial, finish_trial, open_finalist
+from sartor._finish import finish_trial
 from sartor._progress import FinalistsChosen, Note, PhaseStarted, SearchDone, SearchProgress
 from sartor._start import Start, closest_message, epochs_within, feasible_start, promising_start
 from sartor._steering import Heard
@@ -41,7 +41,7 @@ from sartor.task import Task
 from sartor.trials import Fidelity, Proposal, Trial
 from sartor.units import canonical, of_device, on_device, parse_duration_s
 
-__all__ = ["export_trial", "load_task", "open_finalist", "search", "train"]
+__all__ = ["load_task", "search", "train"]
 
 SEARCH_SHARES = 0.5, 0.85
 """Least and greatest share of a time budget after which no new trial is asked: the rest is for the finalists."""

@@ -21,12 +21,13 @@ from typing import Any, Literal
 from sartor.errors import InputError, MissingExtraError, near
 
 Kind = Literal[
-    "tasks", "strategies", "devices", "runtimes", "spaces", "encodings", "predictors", "proxies", "supernets", "tables",
-    "compressors",
+    "tasks", "strategies", "devices", "runtimes", "exporters", "spaces", "encodings", "predictors", "proxies",
+    "supernets", "tables", "compressors",
 ]
 _PACKAGES = {
     "compressors": "sartor.compress.steps",
     "encodings": "sartor.space.encodings",
+    "exporters": "sartor.export",
     "predictors": "sartor.estimators.predictors",
     "proxies": "sartor.estimators.proxies",
     "runtimes": "sartor.devices.runtimes",

@@ -23,6 +23,9 @@ FIGURES: dict[str, str] = {
     "params": "",
     "macs": "",
     "model_bytes": "B",
+    "arena_bytes": "B",
+    "sram_bytes": "B",
+    "flash_bytes": "B",
 }
 """Canonical cost figure -> its unit ("" is a count)."""
 
@@ -33,6 +36,9 @@ ALIASES: dict[str, str] = {
     "memory": "peak_memory_bytes",
     "parameters": "params",
     "size": "model_bytes",
+    "arena": "arena_bytes",
+    "sram": "sram_bytes",
+    "flash": "flash_bytes",
 }
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import sartor
-from sartor._finish import export_trial
+from sartor._export import export_trial
 from sartor._progress import FinalistsChosen, SearchDone, SearchProgress
 from sartor._search import choose_finalists
 from sartor.goals import Goals, Objective
@@ -117,7 +117,7 @@ def test_an_exported_network_labels_images_with_its_class_names(finished, tmp_pa
     for i in range(3):
         Image.fromarray((digits.images[i] * 255 / 16).astype(np.uint8)).save(tmp_path / f"{i}.png")
     with sartor.Record(out, read_only=True) as record:
-        path = export_trial(record, "images-1", "chosen", tmp_path / "net.onnx")
+        path = export_trial(record, "images-1", "chosen", tmp_path / "net.onnx").report.path
     process = command("predict", str(path), "0.png", "1.png", "2.png", cwd=tmp_path)
     stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 0, stderr

@@ -15,6 +15,7 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
         "import sartor; sartor.Space, sartor.Goals, sartor.Trial, sartor.Record, sartor.Front",
         "from sartor.registry import specs; [specs(k) for k in ('tasks', 'strategies', 'spaces', 'devices')]",
         "from sartor.registry import specs; specs('supernets'); specs('proxies')",
+        "from sartor.registry import specs; specs('runtimes'); [s.load() for s in specs('exporters').values()]",
         "import sartor.cli",
         *(
             f"import sartor.cli\ntry: sartor.cli.main({tokens!r})\nexcept SystemExit: pass"
@@ -24,6 +25,8 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
                 ["strategies"],
                 ["spaces"],
                 ["devices"],
+                ["export", "--list"],
+                ["check", "ane", "--chips"],
                 ["search", "--help"],
                 ["search", "images", "--help"],
             )

@@ -35,6 +35,8 @@ app.command("sartor.cli._explain:explain", name="explain", help="Say which choic
 app.command("sartor.cli._steer:steer", name="steer", help="Steer a search: like, dislike, narrow.")
 app.command("sartor.cli._export:export", name="export", help="Export a trained network of a run.")
 app.command("sartor.cli._export:predict", name="predict", help="Predict for images or tables with an exported network.")
+app.command("sartor.cli._export:bench", name="bench", help="Run a trained network in every runtime and precision.")
+app.command("sartor.cli._check:app", name="check", help="Check a network against what a target allows.")
 app.command("sartor.cli._simulate:run", name="simulate", help="Run a strategy on a published table; print its regret.")
 app.command("sartor.cli._score:run", name="score", help="Score architectures without training any.")
 app.command("sartor.cli._lists:tasks", name="tasks", help="List the tasks.")

@@ -105,11 +105,11 @@ def _explain_row(
     record: Record, run: str, network: str, row: int, data: str | None, top: int, as_json: bool
 ) -> None:
     """Prints why a retrained network says what it says of one example."""
-    from sartor._finish import open_finalist
+    from sartor._export import Finalist
     from sartor.pictures import Table as Tabular
 
-    _, _, task, deployed = open_finalist(record, run, network)
-    tables = [picture for picture in task.explain(deployed, row, data) if isinstance(picture, Tabular)]
+    opened = Finalist.open(record, run, network)
+    tables = [picture for picture in opened.task.explain(opened.deployed, row, data) if isinstance(picture, Tabular)]
     if as_json:
         print(json.dumps([dataclasses.asdict(table) for table in tables], indent=1, ensure_ascii=False))
         return

@@ -1,56 +1,62 @@
-"""ONNX: torch's exporter, the description in the file's metadata, and a check against torch before it is kept."""
+"""ONNX: torch's exporter, the description in the file's metadata, and a check against torch before it is kept.
+
+- ``fp32``, and ``fp16`` with inputs and outputs in float32.
+- ``int8``: static quantisation by ONNX Runtime, 8-bit weights a channel and 8-bit activations a tensor (ranges:
+  smallest and largest value seen), as pairs of QuantizeLinear and DequantizeLinear.
+- ``int8-weights``, ``int4-weights``: the weights of convolutions and matrix products, symmetric, one scale a channel,
+  behind a DequantizeLinear each; computed in float32.
+
+The batch is of any size where the network allows it.
+"""
 
 from __future__ import annotations
 
-import json
-import logging
-import os
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
-from io import BytesIO, StringIO
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sartor import __version__
-from sartor.errors import ExportError, InputError
+from sartor.errors import ExportError
+from sartor.export._exporter import (
+    TRACED_BATCH,
+    Exporter,
+    ExportReport,
+    Loaded,
+    Precision,
+    arrays_of,
+    compute,
+    evaluating,
+    names_of,
+    position,
+    quiet,
+    unsupported,
+)
 from sartor.export._ort import need, session
+from sartor.registry import Spec
 
 if TYPE_CHECKING:
     from onnx import ModelProto
-    from torch import Tensor, nn
+    from torch import nn
+
+SPEC = Spec(
+    "onnx", "sartor.export.onnx:EXPORTER",
+    summary="ONNX, one file: runs nearly everywhere; ONNX Runtime here",
+    extra="onnx",
+    citation="https://onnx.ai",
+)
 
 PREFIX = "sartor."
 """Before each key of the metadata; values are JSON."""
 
 FEATURE = "exporting to ONNX"
-_NUM_RANDOM_INPUTS = 3
-_TRACED_BATCH = 2  # torch.export takes a dimension of size 1 for a constant
-
-
-@dataclass(frozen=True)
-class ExportReport:
-    """What was written and how far it was checked.
-
-    Attributes:
-        path: The file.
-        bytes: Its size.
-        opset: Version of the standard operators.
-        dynamic_batch: It takes batches of any size; else of size 1 only.
-        largest_difference: Over all checked inputs and outputs, relative to the output's scale.
-        num_checked: Number of inputs on which it was compared with torch.
-    """
-
-    path: Path
-    bytes: int
-    opset: int
-    dynamic_batch: bool
-    largest_difference: float
-    num_checked: int
+_LOGGERS = ("torch.onnx._internal.exporter._registration", "torch.fx.experimental.symbolic_shapes")
+_INT4_OPSET = 21
+"""From here on DequantizeLinear takes 4-bit integers."""
+_CHANNEL_AXIS = {"Conv": 0, "ConvTranspose": 1, "Gemm": 1, "MatMul": -1}
+"""Of the outputs, in the weight of each operator whose weights are quantised."""
 
 
 def export_onnx(
@@ -61,10 +67,7 @@ def export_onnx(
     description: Mapping[str, Any],
     tolerance: float = 1e-4,
 ) -> ExportReport:
-    """Writes a network as ONNX, checked against torch on random inputs before it is kept.
-
-    The batch dimension is dynamic where the network allows it. The module, in whatever mode it is, is exported in
-    eval mode and left as it was. Nothing is left behind when it fails; an older file stays.
+    """Writes a network as ONNX in float32, checked against torch on random inputs before it is kept.
 
     Args:
         module: The deployed network.
@@ -79,46 +82,73 @@ def export_onnx(
         InputError: there is no such folder, or the description is not JSON.
         MissingExtraError: onnx, onnxscript or onnxruntime is not installed.
     """
-    for package in ("onnx", "onnxscript", "onnxruntime"):
-        need(package, FEATURE)
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise InputError(f"no folder {path.parent} to write {path.name} into: make it first")
-    if path.is_dir():
-        raise InputError(f"expected a file to write, got the folder {path}")
-    metadata = _metadata(description)
-    problems = []
-    for dynamic in (True, False) if _batched(inputs) else (False,):
-        try:
-            model = _convert(module, inputs, dynamic)
-        except ExportError as error:
-            problems.append(error)
-            continue
-        _describe(model, metadata)
-        try:
-            return _keep(model, module, inputs, path, dynamic, tolerance)
-        except _Differs as error:
-            problems.append(error)
-    raise problems[-1]
+    return EXPORTER.export(module, inputs, path, description=description, tolerance=tolerance)
 
 
-class _Differs(ExportError):
-    """The file does not compute what the network does."""
+def write(
+    module: nn.Module,
+    inputs: tuple[Any, ...],
+    path: Path,
+    precision: Precision,
+    calibration: Sequence[tuple[Any, ...]],
+    dynamic: bool,
+) -> tuple[str, ...]:
+    """Converts and writes; see `sartor.export.Exporter`."""
+    onnx = need("onnx", FEATURE)
+    model = _convert(module, inputs, dynamic)
+    _clean(model)
+    notes: tuple[str, ...] = ()
+    if precision == "fp16":
+        # Its own converter: a module in half precision would want inputs in half precision.
+        convert = need("onnxruntime.transformers.float16", FEATURE).convert_float_to_float16
+        ordered = need("onnxruntime.transformers.onnx_model", FEATURE).OnnxModel
+        with quiet():
+            model = convert(model, keep_io_types=True)
+            ordered(model).topological_sort()
+    elif precision == "int8":
+        model = _quantised(model, path, calibration)
+    elif precision in ("int8-weights", "int4-weights"):
+        model, notes = _weights_only(model, 8 if precision == "int8-weights" else 4)
+    path.write_bytes(model.SerializeToString())
+    onnx.checker.check_model(str(path), full_check=True)
+    return notes
 
 
-def _metadata(description: Mapping[str, Any]) -> dict[str, str]:
-    try:
-        found = {f"{PREFIX}{key}": json.dumps(value, allow_nan=False) for key, value in description.items()}
-    except (TypeError, ValueError) as error:
-        raise InputError(f"expected a description that is JSON: {error}") from error
-    return {f"{PREFIX}version": json.dumps(__version__), **found}
+def describe(path: Path, texts: Mapping[str, str]) -> None:
+    """Sets the metadata of a written file."""
+    from sartor import __version__
+
+    onnx = need("onnx", FEATURE)
+    model = onnx.load(path)
+    del model.metadata_props[:]
+    for key, value in texts.items():
+        model.metadata_props.add(key=f"{PREFIX}{key}", value=value)
+    model.producer_name, model.producer_version = "sartor", __version__
+    path.write_bytes(model.SerializeToString())
 
 
-def _batched(inputs: tuple[Any, ...]) -> bool:
-    from sartor.devices._execution import tensors_in
+def load(path: Path) -> Loaded:
+    """Returns a file brought to run by ONNX Runtime."""
+    runtime = session(str(path), FEATURE)
+    refused = _refusals()
+    names = [entry.name for entry in runtime.get_inputs()]
+    dynamic = any(entry.shape and isinstance(entry.shape[0], str) for entry in runtime.get_inputs())
 
-    sizes = {tensor.shape[0] if tensor.dim() else None for tensor in tensors_in(inputs)}
-    return sizes == {1}
+    def prepare(arrays: Sequence[np.ndarray]) -> Any:
+        # Inputs that the network does not read are not in the file.
+        feeds = {name: arrays[position(name)] for name in names}
+
+        def run() -> list[np.ndarray]:
+            try:
+                return [np.asarray(output) for output in runtime.run(None, feeds)]
+            except refused as error:
+                raise ExportError(
+                    f"the exported network does not run on inputs of shape {[a.shape for a in arrays]}: {error}"
+                ) from error
+
+        return run
+
+    return Loaded(prepare, dynamic)
 
 
 # --- conversion
@@ -131,20 +161,23 @@ def _convert(module: nn.Module, inputs: tuple[Any, ...], dynamic: bool) -> Model
 
     shapes: Any = None
     with evaluating(module), torch.random.fork_rng(devices=[]):
-        outputs = _names("output", len(_compute(module, inputs)))
+        outputs = names_of("output", len(compute(module, inputs)))
     if dynamic:
         batch = torch.export.Dim("batch")
-        inputs = map_tensors(inputs, lambda tensor: torch.cat([tensor] * _TRACED_BATCH))
+        inputs = map_tensors(inputs, lambda tensor: torch.cat([tensor] * TRACED_BATCH))
         shapes = map_tensors(inputs, lambda tensor: {0: batch})
-    names = _names("input", len(list(tensors_in(inputs))))
-    with evaluating(module), _quiet(), torch.random.fork_rng(devices=[]):
+    names = names_of("input", len(list(tensors_in(inputs))))
+    refused = None
+    with evaluating(module), quiet(*_LOGGERS), torch.random.fork_rng(devices=[]):
         try:
             program = torch.onnx.export(
                 module, inputs, dynamo=True, dynamic_shapes=shapes, input_names=names, output_names=outputs,
                 external_data=False, verbose=False,
             )
         except torch.onnx.OnnxExporterError as error:
-            raise ExportError(f"torch cannot export this network to ONNX: {_first_cause(error)}") from error
+            refused = error
+    if refused is not None:
+        raise unsupported(module, inputs, refused, "ONNX") from refused
     if program is None:
         raise ExportError("torch returned no ONNX program")
     return program.model_proto
@@ -167,8 +200,8 @@ def convert_to_measure(module: nn.Module, inputs: tuple[Any, ...], feature: str)
         need(package, feature)
     if find_spec("torch.onnx._internal.torchscript_exporter") is not None:
         buffer = BytesIO()
-        names = _names("input", len(inputs))
-        with evaluating(module), _quiet(), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        names = names_of("input", len(inputs))
+        with evaluating(module), quiet(*_LOGGERS), torch.no_grad(), torch.random.fork_rng(devices=[]):
             try:
                 torch.onnx.export(
                     module, inputs, buffer, dynamo=False, input_names=names, verbose=False,  # type: ignore[arg-type]
@@ -180,70 +213,8 @@ def convert_to_measure(module: nn.Module, inputs: tuple[Any, ...], feature: str)
     return _convert(module, inputs, dynamic=False).SerializeToString(), "torch.export"
 
 
-def _first_cause(error: BaseException) -> str:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
-
-
-def _names(kind: str, count: int) -> list[str]:
-    return [kind] if count == 1 else [f"{kind}_{i}" for i in range(count)]
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Puts a module into eval mode and, afterwards, each part back into the mode it was in."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
-
-
-class _Drop(logging.Filter):
-    """Drops what the exporter says of packages that are not there and of graphs that it then raises about."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return record.levelno >= logging.ERROR
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    import torch
-
-    loggers = [
-        logging.getLogger(name)
-        for name in ("torch.onnx._internal.exporter._registration", "torch.fx.experimental.symbolic_shapes")
-    ]
-    drop = _Drop()
-    for logger in loggers:
-        logger.addFilter(drop)
-    try:
-        # torch.export prints the graph that it then raises about.
-        with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
-            # typing_extensions, through torch's own copy of a tree specification.
-            warnings.filterwarnings("ignore", r".*LeafSpec.*is deprecated", FutureWarning)
-            # Several inputs share one batch dimension, as meant.
-            warnings.filterwarnings("ignore", r"# The axis name: batch will not be used", UserWarning)
-            warnings.filterwarnings("ignore", r"You are using the legacy TorchScript-based ONNX", DeprecationWarning)
-            warnings.filterwarnings("ignore", r"The feature will be removed\. Please remove usage", DeprecationWarning)
-            # Shapes read while tracing become constants, which is what is wanted of a file of fixed shapes.
-            warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]
-            yield
-    finally:
-        for logger in loggers:
-            logger.removeFilter(drop)
-
-
-def _describe(model: ModelProto, metadata: Mapping[str, str]) -> None:
-    """Sets the metadata, and takes out the exporter's notes on nodes, which quote source files of this machine."""
-    del model.metadata_props[:]
-    for key, value in metadata.items():
-        model.metadata_props.add(key=key, value=value)
-    model.producer_name, model.producer_version = "sartor", __version__
+def _clean(model: ModelProto) -> None:
+    """Takes out the exporter's notes on nodes, which quote source files of this machine."""
     for graph in (model.graph, *model.functions):
         for node in graph.node:
             del node.metadata_props[:]
@@ -253,99 +224,83 @@ def _describe(model: ModelProto, metadata: Mapping[str, str]) -> None:
         del value.metadata_props[:]
 
 
-# --- check
-
-
-def _keep(
-    model: ModelProto, module: nn.Module, inputs: tuple[Any, ...], path: Path, dynamic: bool, tolerance: float
-) -> ExportReport:
-    """Writes beside ``path``, checks what was written, and only then takes its name."""
-    onnx = need("onnx", FEATURE)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        try:
-            with open(partial, "wb") as file:
-                file.write(model.SerializeToString())
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise ExportError(f"cannot write {path}: {error.strerror}") from error
-        onnx.checker.check_model(str(partial), full_check=True)
-        largest, checked = _compare(partial, module, inputs, dynamic)
-        if not largest <= tolerance:
-            raise _Differs(
-                f"the exported network differs from torch by {largest:.3g} of the output's scale, more than the"
-                f" {tolerance:g} allowed (on {checked} random inputs): {path} was not written"
-            )
-        size = partial.stat().st_size
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    opset = next(entry.version for entry in model.opset_import if entry.domain == "")
-    return ExportReport(path, size, opset, dynamic, largest, checked)
-
-
-def _compare(file: Path, module: nn.Module, inputs: tuple[Any, ...], dynamic: bool) -> tuple[float, int]:
-    """Returns the largest difference relative to the output's scale, and on how many inputs."""
-    import torch
-
-    from sartor.devices._execution import map_tensors, tensors_in
-
-    runtime = session(str(file), FEATURE)
-    refused = _refusals()
-    names = [entry.name for entry in runtime.get_inputs()]
-    generator = torch.Generator().manual_seed(0)
-    largest, checked = 0.0, 0
-    batches = (1, _TRACED_BATCH, 5) if dynamic else (1,)
-    with evaluating(module), torch.random.fork_rng(devices=[]):
-        for i in range(_NUM_RANDOM_INPUTS * len(batches)):
-            batch = batches[i % len(batches)]
-            drawn = map_tensors(inputs, lambda tensor, batch=batch: _random_like(tensor, batch, generator))  # type: ignore[misc]
-            wanted = _compute(module, drawn)
-            # Inputs that the network does not read are not in the file.
-            feeds = dict(zip(_names("input", len(list(tensors_in(drawn)))), tensors_in(drawn), strict=True))
-            try:
-                given = runtime.run(None, {name: feeds[name].numpy() for name in names})
-            except refused as error:
-                raise _Differs(f"the exported network does not run on a batch of {batch}: {error}") from error
-            for ours, theirs in zip(given, wanted, strict=True):
-                largest = max(largest, _difference(np.asarray(ours), theirs.numpy()))
-            checked += 1
-    return largest, checked
-
-
 def _refusals() -> tuple[type[Exception], ...]:
     """Returns what ONNX Runtime raises where a network does not take its input; they have no base of their own."""
     state = need("onnxruntime.capi.onnxruntime_pybind11_state", FEATURE)
     return (state.Fail, state.InvalidArgument, state.RuntimeException)
 
 
-def _difference(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """Returns the largest difference relative to the scale of ``theirs``; infinite where there is none to take."""
-    if ours.shape != theirs.shape:
-        return float("inf")
-    a, b = ours.astype(np.float64), theirs.astype(np.float64)
-    if not b.size:
-        return 0.0
-    found = float(np.max(np.abs(a - b)) / max(1.0, float(np.max(np.abs(b)))))
-    return found if np.isfinite(found) else float("inf")
+# --- quantisation
 
 
-def _random_like(tensor: Tensor, batch: int, generator: Any) -> Tensor:
-    """Returns an input like the example: uniform 0..1 for real numbers, the example's own values otherwise."""
-    import torch
+def _quantised(model: ModelProto, path: Path, calibration: Sequence[tuple[Any, ...]]) -> ModelProto:
+    onnx = need("onnx", FEATURE)
+    quantization = need("onnxruntime.quantization", FEATURE)
+    names = [entry.name for entry in model.graph.input]
+    feeds = iter(calibration)
 
-    shape = (batch * tensor.shape[0], *tensor.shape[1:]) if tensor.dim() else tensor.shape
-    if tensor.is_floating_point():
-        return torch.rand(shape, generator=generator, dtype=tensor.dtype)
-    index = torch.randint(tensor.numel(), shape, generator=generator)
-    return tensor.reshape(-1)[index]
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[name-defined, misc]
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            given = next(feeds, None)
+            if given is None:
+                return None
+            arrays = arrays_of(given)
+            return {name: arrays[position(name)] for name in names}
+
+    with quiet():
+        quantization.quantize_static(
+            model, str(path), Reader(), quant_format=quantization.QuantFormat.QDQ, per_channel=True,
+            activation_type=quantization.QuantType.QUInt8, weight_type=quantization.QuantType.QInt8,
+            calibrate_method=quantization.CalibrationMethod.MinMax,
+        )
+    found: ModelProto = onnx.load(path)
+    return found
 
 
-def _compute(module: nn.Module, inputs: tuple[Any, ...]) -> list[Tensor]:
-    import torch
+def _weights_only(model: ModelProto, bits: int) -> tuple[ModelProto, tuple[str, ...]]:
+    """Quantises weights, symmetric, a scale a channel of the outputs; small ones (biases, norms) stay."""
+    onnx = need("onnx", FEATURE)
+    if bits == 4 and model.opset_import[0].version < _INT4_OPSET:
+        model = onnx.version_converter.convert_version(model, _INT4_OPSET)
+    weights = {entry.name: entry for entry in model.graph.initializer}
+    readers: dict[str, list[Any]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    new, quantised = [], 0
+    for node in model.graph.node:
+        name = node.input[1] if len(node.input) > 1 else ""
+        if node.op_type not in _CHANNEL_AXIS or name not in weights or len(readers[name]) != 1:
+            continue
+        values = onnx.numpy_helper.to_array(weights[name])
+        if values.dtype != np.float32 or values.ndim < 2:
+            continue
+        axis = _CHANNEL_AXIS[node.op_type] % values.ndim
+        if node.op_type == "Gemm" and any(a.name == "transB" and a.i for a in node.attribute):
+            axis = 0
+        top = 2 ** (bits - 1) - 1
+        others = tuple(i for i in range(values.ndim) if i != axis)
+        scale = np.maximum(np.abs(values).max(axis=others), np.finfo(np.float32).tiny) / top
+        shape = [-1 if i == axis else 1 for i in range(values.ndim)]
+        codes = np.clip(np.rint(values / scale.reshape(shape)), -top, top).astype(np.int8)
+        kind = onnx.TensorProto.INT8 if bits == 8 else onnx.TensorProto.INT4
+        model.graph.initializer.remove(weights[name])
+        model.graph.initializer.extend([
+            onnx.helper.make_tensor(f"{name}.codes", kind, codes.shape, codes.ravel().tolist()),
+            onnx.numpy_helper.from_array(scale.astype(np.float32), f"{name}.scale"),
+        ])
+        new.append(onnx.helper.make_node(
+            "DequantizeLinear", [f"{name}.codes", f"{name}.scale"], [name], name=f"{name}.dequantise", axis=axis
+        ))
+        quantised += 1
+    nodes = [*new, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model, (() if quantised else ("no weight of a convolution or matrix product to quantise",))
 
-    from sartor.devices._execution import tensors_in
 
-    with torch.no_grad():
-        return [tensor.detach() for tensor in tensors_in(module(*inputs))]
+EXPORTER = Exporter(
+    name="onnx", title="ONNX", suffix=".onnx",
+    precisions=("fp32", "fp16", "int8", "int8-weights", "int4-weights"), extra="onnx",
+    packages=("onnx", "onnxscript", "onnxruntime"), write=write, load=load, describe=describe, dynamic_batch=True,
+)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sartor.testing.devices import check_device
     from sartor.testing.encodings import check_encoding
     from sartor.testing.estimators import check_estimator
+    from sartor.testing.exporters import check_exporter
     from sartor.testing.predictors import check_predictor
     from sartor.testing.spaces import check_space
     from sartor.testing.strategies import check_strategy
@@ -28,6 +29,7 @@ __all__ = [
     "check_device",
     "check_encoding",
     "check_estimator",
+    "check_exporter",
     "check_method",
     "check_predictor",
     "check_space",
@@ -39,6 +41,7 @@ _MODULES = {
     "check_device": "devices",
     "check_encoding": "encodings",
     "check_estimator": "estimators",
+    "check_exporter": "exporters",
     "check_method": "supernets",
     "check_predictor": "predictors",
     "check_space": "spaces",

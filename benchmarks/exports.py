@@ -1,0 +1,100 @@
+"""Every export format from one search: difference from torch, accuracy after quantisation, latency of the runtimes.
+
+    python benchmarks/exports.py            # digits: a search of 8 trials, then every format; about 5 minutes
+    python benchmarks/exports.py --quick    # 1 trial of 4 epochs, float32 and int8 alone
+
+A small search on the handwritten digits is run (seed 0), its chosen network exported in every format and precision
+whose package is installed, run, and scored on the validation part (the calibration data are of the training part).
+``int8_accuracy_loss_points`` is the largest loss, over the formats, of static int8 against torch. The validation part
+chose the network; the test part is not opened here.
+
+Results: see ``RESULTS`` in this file, negative ones included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import sartor
+from sartor._environment import environment
+from sartor._export import Row, Table, bench
+
+RESULTS = """
+"""
+
+FORMATS = {"onnxruntime": "onnx", "openvino": "openvino", "executorch": "executorch", "litert": "litert"}
+GOAL_POINTS = 0.5
+"""Of int8."""
+
+
+def searched(out: Path, trials: int, epochs: float) -> None:
+    """Runs the search, unless the folder has it."""
+    if out.exists() and any(out.iterdir()):
+        return
+    sartor.search(
+        sartor.load_task("images"), limits=["params=60k"], trials=trials, epochs=epochs, finalists=2, seed=0, out=out
+    )
+
+
+def figures(table: Table) -> dict[str, float]:
+    """Returns the JSON keys of a table."""
+    found: dict[str, float] = {}
+    before = next(row.metric for row in table.rows if row.runtime == "torch")
+    losses = []
+    for row in table.rows:
+        name = FORMATS.get(row.runtime, row.runtime)
+        if row.latency is not None:
+            found[f"latency_ms_{row.runtime}_{row.precision}"] = row.latency.value
+        if row.precision == "fp32" and row.max_difference is not None:
+            found[f"export_max_difference_{name}"] = row.max_difference
+        if row.metric is not None and before is not None and row.runtime != "torch":
+            found[f"accuracy_loss_points_{name}_{row.precision}"] = 100 * (before - row.metric)
+            if row.precision == "int8":
+                losses.append(100 * (before - row.metric))
+    if losses:
+        found["int8_accuracy_loss_points"] = max(losses)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="one short training, float32 and int8")
+    parser.add_argument("--out", type=Path, help="folder of the search, kept and used again")
+    options = parser.parse_args()
+    print(json.dumps(environment()))
+    with tempfile.TemporaryDirectory() as folder:
+        out = options.out or Path(folder) / "out"
+        began = time.monotonic()
+        searched(out, *((1, 4) if options.quick else (8, 12)))
+        print(f"search: {time.monotonic() - began:.0f} s", flush=True)
+        with sartor.Record(out, read_only=True) as record:
+            search = next(run.id for run in record.runs() if run.kind == "search")
+            table = bench(record, search, precisions=("fp32", "int8") if options.quick else (), on_row=say)
+    found = figures(table)
+    if "int8_accuracy_loss_points" in found:
+        met = "met" if found["int8_accuracy_loss_points"] <= GOAL_POINTS else "not met"
+        print(f"goal, int8 within {GOAL_POINTS} points in every format: {met}")
+    print(json.dumps(found, indent=2))
+
+
+def say(row: Row) -> None:
+    """Prints a row when it is there."""
+    if row.problem:
+        print(f"{row.runtime:<15}{row.precision:<14}{row.problem}", flush=True)
+        return
+    latency = "" if row.latency is None else f"{row.latency.value:.4f} ms ({row.latency.error:.0%})"
+    metric = "" if row.metric is None else f"{row.metric:.4f}"
+    size = "" if row.bytes is None else f"{row.bytes / 1024:.1f} KiB"
+    apart = "" if row.max_difference is None else f"{row.max_difference:.1e}"
+    print(f"{row.runtime:<15}{row.precision:<14}{latency:<20}{size:<12}{metric:<8}{apart}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
