@@ -16,7 +16,8 @@ SEQUENCE = (1, 12, 16)
 
 def conv_bn(cin: int, cout: int, kernel: int = 3, stride: int = 1, groups: int = 1, act: bool = True) -> nn.Sequential:
     layers: list[nn.Module] = [
-        nn.Conv2d(cin, cout, kernel, stride, kernel // 2, groups=groups, bias=False), nn.BatchNorm2d(cout)
+        nn.Conv2d(cin, cout, kernel, stride, kernel // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(cout),
     ]
     return nn.Sequential(*layers, *([nn.ReLU()] if act else []))
 
@@ -28,8 +29,17 @@ def head(channels: int, classes: int = 10) -> nn.Sequential:
 def plain() -> nn.Module:
     """VGG (Simonyan & Zisserman 2015): a flattened map, so that one channel is many features."""
     return nn.Sequential(
-        conv_bn(3, 16), conv_bn(16, 16), nn.MaxPool2d(2), conv_bn(16, 32), conv_bn(32, 32), nn.MaxPool2d(4),
-        nn.Flatten(), nn.Linear(32 * 16, 64), nn.ReLU(), nn.Dropout(), nn.Linear(64, 10),
+        conv_bn(3, 16),
+        conv_bn(16, 16),
+        nn.MaxPool2d(2),
+        conv_bn(16, 32),
+        conv_bn(32, 32),
+        nn.MaxPool2d(4),
+        nn.Flatten(),
+        nn.Linear(32 * 16, 64),
+        nn.ReLU(),
+        nn.Dropout(),
+        nn.Linear(64, 10),
     )
 
 
@@ -61,8 +71,9 @@ def bottleneck(cin: int, inside: int, cout: int, stride: int = 1, groups: int = 
 
 
 def resnet_bottleneck() -> nn.Module:
-    return nn.Sequential(conv_bn(3, 16), bottleneck(16, 16, 64), bottleneck(64, 16, 64), bottleneck(64, 32, 128, 2),
-                         head(128))
+    return nn.Sequential(
+        conv_bn(3, 16), bottleneck(16, 16, 64), bottleneck(64, 16, 64), bottleneck(64, 32, 128, 2), head(128)
+    )
 
 
 def resnext() -> nn.Module:
@@ -89,17 +100,27 @@ class PreActivation(nn.Module):
 
 def preactivation() -> nn.Module:
     return nn.Sequential(
-        nn.Conv2d(3, 16, 3, 1, 1, bias=False), PreActivation(16, 16), PreActivation(16, 32, 2), PreActivation(32, 32),
-        nn.BatchNorm2d(32), nn.ReLU(), head(32),
+        nn.Conv2d(3, 16, 3, 1, 1, bias=False),
+        PreActivation(16, 16),
+        PreActivation(16, 32, 2),
+        PreActivation(32, 32),
+        nn.BatchNorm2d(32),
+        nn.ReLU(),
+        head(32),
     )
 
 
 class DenseLayer(nn.Module):
     def __init__(self, cin: int, growth: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.BatchNorm2d(cin), nn.ReLU(), nn.Conv2d(cin, 4 * growth, 1, bias=False),
-                                  nn.BatchNorm2d(4 * growth), nn.ReLU(),
-                                  nn.Conv2d(4 * growth, growth, 3, 1, 1, bias=False))
+        self.body = nn.Sequential(
+            nn.BatchNorm2d(cin),
+            nn.ReLU(),
+            nn.Conv2d(cin, 4 * growth, 1, bias=False),
+            nn.BatchNorm2d(4 * growth),
+            nn.ReLU(),
+            nn.Conv2d(4 * growth, growth, 3, 1, 1, bias=False),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([x, self.body(x)], 1)
@@ -129,7 +150,8 @@ class Branches(nn.Module):
 
 def inception_block(cin: int, width: int) -> nn.Module:
     return Branches(
-        conv_bn(cin, width, 1), nn.Sequential(conv_bn(cin, width, 1), conv_bn(width, width, 3)),
+        conv_bn(cin, width, 1),
+        nn.Sequential(conv_bn(cin, width, 1), conv_bn(width, width, 3)),
         nn.Sequential(conv_bn(cin, width // 2, 1), conv_bn(width // 2, width, 5)),
         nn.Sequential(nn.MaxPool2d(3, 1, 1), conv_bn(cin, width, 1)),
     )
@@ -152,11 +174,16 @@ class GoogLeNet(nn.Module):
 
 def inception() -> nn.Module:
     """Factorised, Szegedy et al. 2016: 1x3 and 3x1 side by side, and a reduction by concatenation with pooling."""
+
     def factorised(cin: int, width: int) -> nn.Module:
         return Branches(
             conv_bn(cin, width, 1),
-            nn.Sequential(nn.Conv2d(cin, width, 1), Branches(nn.Conv2d(width, width, (1, 3), padding=(0, 1)),
-                                                            nn.Conv2d(width, width, (3, 1), padding=(1, 0)))),
+            nn.Sequential(
+                nn.Conv2d(cin, width, 1),
+                Branches(
+                    nn.Conv2d(width, width, (1, 3), padding=(0, 1)), nn.Conv2d(width, width, (3, 1), padding=(1, 0))
+                ),
+            ),
             nn.Sequential(nn.AvgPool2d(3, 1, 1), conv_bn(cin, width, 1)),
         )
 
@@ -178,8 +205,15 @@ class Fire(nn.Module):
 def squeezenet() -> nn.Module:
     """Iandola et al. 2016: no linear layer, the classes are channels."""
     return nn.Sequential(
-        nn.Conv2d(3, 16, 3, 2, 1), nn.ReLU(), Fire(16, 8, 16), Fire(32, 8, 16), nn.MaxPool2d(2), Fire(32, 12, 24),
-        nn.Conv2d(48, 10, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Conv2d(3, 16, 3, 2, 1),
+        nn.ReLU(),
+        Fire(16, 8, 16),
+        Fire(32, 8, 16),
+        nn.MaxPool2d(2),
+        Fire(32, 12, 24),
+        nn.Conv2d(48, 10, 1),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
     )
 
 
@@ -202,18 +236,30 @@ class SqueezeExcitation(nn.Module):
 def inverted(cin: int, cout: int, expand: int, stride: int, act: type[nn.Module], se: bool) -> nn.Module:
     inside = cin * expand
     body = nn.Sequential(
-        nn.Conv2d(cin, inside, 1, bias=False), nn.BatchNorm2d(inside), act(),
-        nn.Conv2d(inside, inside, 3, stride, 1, groups=inside, bias=False), nn.BatchNorm2d(inside), act(),
+        nn.Conv2d(cin, inside, 1, bias=False),
+        nn.BatchNorm2d(inside),
+        act(),
+        nn.Conv2d(inside, inside, 3, stride, 1, groups=inside, bias=False),
+        nn.BatchNorm2d(inside),
+        act(),
         *([SqueezeExcitation(inside, max(4, inside // 8))] if se else []),
-        nn.Conv2d(inside, cout, 1, bias=False), nn.BatchNorm2d(cout),
+        nn.Conv2d(inside, cout, 1, bias=False),
+        nn.BatchNorm2d(cout),
     )
     return Residual(body, act=False) if stride == 1 and cin == cout else body
 
 
 def mobilenet(act: type[nn.Module], se: bool) -> nn.Module:
     return nn.Sequential(
-        nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), act(), inverted(16, 16, 4, 1, act, se),
-        inverted(16, 24, 4, 2, act, se), inverted(24, 24, 4, 1, act, se), nn.Conv2d(24, 64, 1), act(), head(64),
+        nn.Conv2d(3, 16, 3, 1, 1, bias=False),
+        nn.BatchNorm2d(16),
+        act(),
+        inverted(16, 16, 4, 1, act, se),
+        inverted(16, 24, 4, 2, act, se),
+        inverted(24, 24, 4, 1, act, se),
+        nn.Conv2d(24, 64, 1),
+        act(),
+        head(64),
     )
 
 
@@ -228,8 +274,9 @@ class ShuffleV2(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         half = channels // 2
-        self.body = nn.Sequential(conv_bn(half, half, 1), conv_bn(half, half, 3, 1, half, act=False),
-                                  conv_bn(half, half, 1))
+        self.body = nn.Sequential(
+            conv_bn(half, half, 1), conv_bn(half, half, 3, 1, half, act=False), conv_bn(half, half, 1)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         left, right = x.chunk(2, 1)
@@ -242,9 +289,14 @@ def shufflenet() -> nn.Module:
 
 def regnet() -> nn.Module:
     """Radosavovic et al. 2020 (Y): groups of a fixed width, squeeze and excitation."""
+
     def block(cin: int, cout: int, stride: int) -> nn.Module:
-        body = nn.Sequential(conv_bn(cin, cout, 1), conv_bn(cout, cout, 3, stride, cout // 8),
-                             SqueezeExcitation(cout, max(4, cin // 4)), conv_bn(cout, cout, 1, act=False))
+        body = nn.Sequential(
+            conv_bn(cin, cout, 1),
+            conv_bn(cout, cout, 3, stride, cout // 8),
+            SqueezeExcitation(cout, max(4, cin // 4)),
+            conv_bn(cout, cout, 1, act=False),
+        )
         short = conv_bn(cin, cout, 1, stride, act=False) if stride > 1 or cin != cout else None
         return Residual(body, short)
 
@@ -278,8 +330,16 @@ class ConvNeXtBlock(nn.Module):
 
 
 def convnext() -> nn.Module:
-    return nn.Sequential(nn.Conv2d(3, 16, 4, 4), ChannelsLastNorm(16), ConvNeXtBlock(16), ConvNeXtBlock(16),
-                         ChannelsLastNorm(16), nn.Conv2d(16, 32, 2, 2), ConvNeXtBlock(32), head(32))
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 4, 4),
+        ChannelsLastNorm(16),
+        ConvNeXtBlock(16),
+        ConvNeXtBlock(16),
+        ChannelsLastNorm(16),
+        nn.Conv2d(16, 32, 2, 2),
+        ConvNeXtBlock(32),
+        head(32),
+    )
 
 
 class UNet(nn.Module):
@@ -483,12 +543,13 @@ class GatedBlock(nn.Module):
 
 
 def gated() -> nn.Module:
-    return nn.Sequential(nn.Linear(16, 24), GatedBlock(24, 48), nn.Linear(24, 48), nn.GLU(), nn.Flatten(),
-                         nn.Linear(12 * 24, 10))
+    return nn.Sequential(
+        nn.Linear(16, 24), GatedBlock(24, 48), nn.Linear(24, 48), nn.GLU(), nn.Flatten(), nn.Linear(12 * 24, 10)
+    )
 
 
 def darts_cells() -> nn.Module:
-    """A random network of cells from a ready-made space of Sartor: two inputs a node, concatenation, separable convs."""
+    """A random network of cells from a ready-made space of Sartor: two inputs a node, concatenation, separable."""
     from sartor.spaces.darts import darts
 
     space = darts(3, 10, 32)

@@ -8,7 +8,8 @@ channels in two rounds by first-order Taylor scores of the same batches and are 
 same recipe, seed and order of the data; the network that is not pruned is trained on alike, since these epochs help it
 too. Accuracies are of the test part, which nothing was chosen by. Latency: ONNX Runtime, one thread, batch 1.
 
-An architecture counts as handled when its multiply-accumulates fall to 55% or less, what is left runs, and (ours) equals
+An architecture counts as handled when its multiply-accumulates fall to 55% or less, what is left runs, and (ours)
+equals
 the whole network with the removed channels at zero; Torch-Pruning is given what its examples give it (example inputs,
 ``num_heads`` of packed attention, the parameters that belong to no layer).
 """
@@ -69,7 +70,11 @@ def losses(task: Images, seed: int) -> Callable[[nn.Module, Any], Tensor]:
 def ours(network: nn.Module, inputs: tuple[Tensor, ...], batches: list[Any], loss: Any, target: float) -> nn.Module:
     structure = analyse(network, inputs)
     choice = choose(
-        structure, taylor(structure, batches, loss), structure.macs, target, prices=structure.saved_macs(),
+        structure,
+        taylor(structure, batches, loss),
+        structure.macs,
+        target,
+        prices=structure.saved_macs(),
         round_to=ROUND_TO,
     )
     return structure.without(choice.gone)
@@ -84,8 +89,14 @@ def theirs(network: nn.Module, inputs: tuple[Tensor, ...], batches: list[Any], l
         loss(network, batch).backward()
     ignored = [part for part in network.modules() if isinstance(part, nn.Linear) and part.out_features == 10]
     pruner = tp.pruner.BasePruner(
-        network, inputs, importance=tp.importance.GroupTaylorImportance(), global_pruning=True, pruning_ratio=0.9,
-        iterative_steps=200, ignored_layers=ignored, round_to=ROUND_TO,
+        network,
+        inputs,
+        importance=tp.importance.GroupTaylorImportance(),
+        global_pruning=True,
+        pruning_ratio=0.9,
+        iterative_steps=200,
+        ignored_layers=ignored,
+        round_to=ROUND_TO,
     )
     for _ in range(200):
         if macs(network, inputs) <= target:
@@ -105,7 +116,12 @@ def accuracies(folder: Path, *, epochs: int, tuned: tuple[int, ...], seed: int, 
     layout: Any = torch.channels_last
     dense = made(Residual, 1, WIDTHS, 2, seed=seed).to(memory_format=layout)
     trained(
-        dense, learner, splits.train, task.recipe, steps=epochs * per_epoch, seed=seed,
+        dense,
+        learner,
+        splits.train,
+        task.recipe,
+        steps=epochs * per_epoch,
+        seed=seed,
         file=folder / f"images-{seed}-{epochs}.pt",
     )
     inputs = (torch.zeros(1, 1, 28, 28),)
@@ -118,8 +134,13 @@ def accuracies(folder: Path, *, epochs: int, tuned: tuple[int, ...], seed: int, 
     def tune(network: nn.Module, name: str, number: int) -> nn.Module:
         file = folder / f"structured-{seed}-{name}-{'-'.join(map(str, tuned))}-{number}.pt"
         return trained(
-            network.to(memory_format=layout), learner, splits.train, task.recipe, steps=tuned[number] * per_epoch,
-            seed=seed + 1 + number, file=file,
+            network.to(memory_format=layout),
+            learner,
+            splits.train,
+            task.recipe,
+            steps=tuned[number] * per_epoch,
+            seed=seed + 1 + number,
+            file=file,
         )
 
     ways = [("Sartor", ours), ("Torch-Pruning", theirs), ("dense, trained on", None)]
@@ -140,7 +161,8 @@ def accuracies(folder: Path, *, epochs: int, tuned: tuple[int, ...], seed: int, 
             share = macs(network, inputs) / whole
             print(
                 f"{name}: {found[name]:.2f}, {share:.3f} of the MACs, {found[f'{name}_ms']:.4f} ms"
-                f" ({found[f'{name}_ms'] / found['dense_ms']:.3f})", flush=True,
+                f" ({found[f'{name}_ms'] / found['dense_ms']:.3f})",
+                flush=True,
             )
     return found
 
@@ -149,8 +171,9 @@ def accuracies(folder: Path, *, epochs: int, tuned: tuple[int, ...], seed: int, 
 
 
 def total(outputs: Any) -> Tensor:
-    return sum((out.square().mean() for out in (outputs if isinstance(outputs, (list, tuple)) else [outputs])),
-               torch.zeros(()))
+    return sum(
+        (out.square().mean() for out in (outputs if isinstance(outputs, (list, tuple)) else [outputs])), torch.zeros(())
+    )
 
 
 def by_us(network: nn.Module, inputs: tuple[Tensor, ...]) -> str:
@@ -172,14 +195,21 @@ def by_them(network: nn.Module, inputs: tuple[Tensor, ...]) -> str:
     whole = macs(network, inputs)
     heads = {part.qkv: part.num_heads for part in network.modules() if isinstance(part, PackedAttention)}
     ignored = [
-        part for part in network.modules()
+        part
+        for part in network.modules()
         if (isinstance(part, nn.Linear) and part.out_features == 10)
         or (isinstance(part, nn.Conv2d) and part.out_channels in (2, 5, 10))
     ]
     try:
         pruner = tp.pruner.BasePruner(
-            network, inputs, importance=tp.importance.GroupMagnitudeImportance(p=2), global_pruning=False,
-            pruning_ratio=0.9, iterative_steps=30, ignored_layers=ignored, num_heads=heads,
+            network,
+            inputs,
+            importance=tp.importance.GroupMagnitudeImportance(p=2),
+            global_pruning=False,
+            pruning_ratio=0.9,
+            iterative_steps=30,
+            ignored_layers=ignored,
+            num_heads=heads,
             output_transform=total,
         )
         for _ in range(30):

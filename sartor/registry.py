@@ -102,13 +102,6 @@ class CompressorSpec(Spec):
     options: str = ""
 
 
-@dataclass(frozen=True)
-class CompressorSpec(Spec):
-    """A step of compression by name; ``options`` names a frozen dataclass of plain fields, all with defaults."""
-
-    options: str = ""
-
-
 def resolve(target: str) -> Any:
     """Imports ``"package.module:attribute"`` or ``"path/of/script.py:attribute"``; dots are allowed in the attribute.
 

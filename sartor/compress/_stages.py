@@ -20,7 +20,7 @@ from sartor.devices.cpu import CpuLatency
 from sartor.engine import _checkpoint
 from sartor.errors import DataError, InputError
 from sartor.estimators.training import evaluate, seeded_learner, steps_for
-from sartor.export.onnx import evaluating
+from sartor.export._exporter import evaluating
 from sartor.goals import Limit
 from sartor.space import Architecture
 from sartor.task import Task

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sartor.devices._execution import tensors_in
 from sartor.errors import DataError, InputError
-from sartor.export.onnx import evaluating
+from sartor.export._exporter import evaluating
 from sartor.training import to_device
 from sartor.training.step import CPU
 

@@ -1,4 +1,4 @@
-"""Steps of compression one after another on the record: measured after each, resumed after a kill, exported, reported."""
+"""Steps of compression one after another on the record: measured after each, resumed after a kill, reported."""
 
 from __future__ import annotations
 
@@ -144,8 +144,12 @@ def of_run(out: str | Path, run_id: str = "latest", which: str = "chosen") -> So
         if run.kind == KIND:
             network = _load_last(record, run)
             return Source(
-                network, open_task(run.config["task"]), Architecture(run.config["architecture"]),
-                {"run": run.id}, run.config["task_name"], run.id,
+                network,
+                open_task(run.config["task"]),
+                Architecture(run.config["architecture"]),
+                {"run": run.id},
+                run.config["task_name"],
+                run.id,
             )
         finals = [child for child in record.children(run.id) if child.kind == "final"]
         trials = [t for t in record.trials(finals[-1].id) if t.state == "complete"] if finals else []
@@ -188,7 +192,9 @@ def of_model(model: str | Callable[[], nn.Module], weights: str | Path, task: Ta
         make, target = model, importable(f"{model.__module__}:{model.__qualname__}")
     network = make() if callable(make) else make
     if not isinstance(network, nn.Module):
-        raise InputError(f"--model {target}: expected a function that returns a torch module, got {type(network).__name__}")
+        raise InputError(
+            f"--model {target}: expected a function that returns a torch module, got {type(network).__name__}"
+        )
     path = Path(weights)
     if not path.is_file():
         raise InputError(f"--weights {path}: there is no such file")
@@ -219,7 +225,8 @@ def _fit_weights(network: nn.Module, state: Any, path: Path) -> None:
     missing, more = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     other = [
         f"{name} has shape {tuple(state[name].shape)}, not {tuple(own[name].shape)}"
-        for name in own if name in state and own[name].shape != state[name].shape
+        for name in own
+        if name in state and own[name].shape != state[name].shape
     ]
     problems = [
         *([f"it lacks {_some(missing)}"] if missing else []),
@@ -393,7 +400,8 @@ def _begin(record: Record, source: Source, config: Mapping[str, Any], seed: int,
     if not resume:
         return record.create_run(KIND, name, config, seed=seed, environment=environment(), parent=parent)
     earlier = [
-        run for run in record.runs()
+        run
+        for run in record.runs()
         if run.kind == KIND and run.config.get("task_name") == source.name and run.state != "complete"
     ]
     if not earlier:
@@ -443,9 +451,17 @@ class _Work:
         recipe = self.source.task.recipe_for(self.source.architecture)
         recipe = dataclasses.replace(recipe, learning_rate=recipe.learning_rate * RATE_SHARE)
         return Stages(
-            self.source.task, self.source.architecture, self.splits.train, self.splits.validation,
-            limits=self.limits, recipe=recipe, epochs=self.epochs, seed=derive_seed(self.run.seed, number, step),
-            teacher=self.source.network, folder=self.folder / f"{number}-{step}", say=self._note,
+            self.source.task,
+            self.source.architecture,
+            self.splits.train,
+            self.splits.validation,
+            limits=self.limits,
+            recipe=recipe,
+            epochs=self.epochs,
+            seed=derive_seed(self.run.seed, number, step),
+            teacher=self.source.network,
+            folder=self.folder / f"{number}-{step}",
+            say=self._note,
             report=lambda name, at, values: self._points(number, name, at, values),
         )
 
@@ -496,7 +512,8 @@ class _Work:
         primary = self.source.task.primary
         costs = ", ".join(
             format_figure(name, trial.costs[name].value) + {"macs": " MACs", "params": " parameters"}.get(name, "")
-            for name in COSTS[:4] if name in trial.costs
+            for name in COSTS[:4]
+            if name in trial.costs
         )
         return f"{step}: {primary} {trial.metrics[primary]:.4f}, {costs}"
 
@@ -570,7 +587,8 @@ class _Work:
         for limit in broken:
             closest = min(t.values.get(limit.name, math.inf) for t in trials_now)
             self._note(
-                f"the limit {limit} does not hold: it is {format_figure(limit.name, end.values[limit.name])} in the end,"
+                f"the limit {limit} does not hold: it is {format_figure(limit.name, end.values[limit.name])} in the"
+                " end,"
                 f" {format_figure(limit.name, closest)} at the closest"
             )
         front = front_of(trials_now, task.primary, task.metrics[task.primary].direction, cost)
@@ -609,10 +627,10 @@ def front_of(trials: Sequence[Trial], primary: str, direction: str, cost: str) -
         t.number: (sign * t.metrics[primary], t.values.get(cost, math.inf)) for t in trials if primary in t.metrics
     }
     return [
-        number for number, (loss, price) in points.items()
+        number
+        for number, (loss, price) in points.items()
         if not any(
-            other != number and a <= loss and b <= price and (a < loss or b < price)
-            for other, (a, b) in points.items()
+            other != number and a <= loss and b <= price and (a < loss or b < price) for other, (a, b) in points.items()
         )
     ]
 

@@ -72,7 +72,8 @@ from pathlib import Path
 from sartor.compress import compress, of_model
 from sartor.tasks.images.task import Images
 from tests.compress.networks import Small
-compress(of_model(Small, Path(sys.argv[1]), Images("digits")), ["prune"], options={"prune": {"rounds": 2, "batches": 2}},
+compress(of_model(Small, Path(sys.argv[1]), Images("digits")), ["prune"], options={"prune": {"rounds": 2, "batches":
+2}},
          epochs=2, out=sys.argv[2], report=False, resume=len(sys.argv) > 3)
 """
 

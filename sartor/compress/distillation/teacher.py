@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from sartor.compress.distillation.terms import Seen
 from sartor.compress.onnx_file import OnnxFile
 from sartor.errors import InputError, near
-from sartor.export.onnx import PREFIX, evaluating
+from sartor.export._exporter import evaluating
+from sartor.export.onnx import PREFIX
 
 Adapt = Callable[[Tensor], Tensor]
 

@@ -1,6 +1,7 @@
 """A network without some of its channels: tensors cut, sizes written in modules put right, the result checked.
 
-What a module remembers of its sizes (``out_channels``, ``num_heads``, ``normalized_shape``) is put right for torch's own
+What a module remembers of its sizes (``out_channels``, ``num_heads``, ``normalized_shape``) is put right for torch's
+own
 layers by their weights. For others it is found out: the smaller network is run, the first operation whose output has
 another shape than the labels foretell is looked up, and numbers of its module that are the old size become the new one,
 if the run then comes further. The result counts only if it computes what the whole network does with the removed
@@ -161,8 +162,8 @@ def _refit(module: nn.Module, path: str, kept: Kept) -> None:
     elif isinstance(module, nn.Embedding):
         module.num_embeddings, module.embedding_dim = module.weight.shape
     elif isinstance(module, nn.RNNBase):
-        module.input_size = module.weight_ih_l0.shape[1]
-        module.hidden_size = module.weight_hh_l0.shape[1]
+        module.input_size = module.get_parameter("weight_ih_l0").shape[1]
+        module.hidden_size = module.get_parameter("weight_hh_l0").shape[1]
         module.flatten_parameters()
     elif isinstance(module, nn.RNNCellBase):
         module.input_size, module.hidden_size = module.weight_ih.shape[1], module.weight_hh.shape[1]
@@ -211,7 +212,15 @@ def _run(network: nn.Module, inputs: tuple[Any, ...]) -> _Ran:
     try:
         with _Watch() as watch:
             outputs = network(*inputs)
-    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError, AttributeError, ZeroDivisionError) as error:
+    except (
+        RuntimeError,
+        ValueError,
+        TypeError,
+        IndexError,
+        AssertionError,
+        AttributeError,
+        ZeroDivisionError,
+    ) as error:
         # A network of another size may fail in any way that its code has.
         return _Ran(watch.operations, [], path[-1], error)
     finally:
@@ -409,5 +418,3 @@ def _masked(network: nn.Module, inputs: tuple[Any, ...], kept: Kept) -> list[Ten
     with _Masked(kept):
         outputs = whole(*inputs)
     return list(tensors_in(outputs))
-
-

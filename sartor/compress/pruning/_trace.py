@@ -1,14 +1,14 @@
 """Which channels can only go together, found by running the network once and following every channel.
 
 Each place along each dimension of each parameter and buffer has a label. The network is run on example inputs; beside
-every tensor goes, element by element, the label of the place that it stems from. Views, permutations, splits and concats
-are done to the labels by the very operation that is done to the numbers, so nothing is guessed about them.
+every tensor goes, element by element, the label of the place that it stems from. Views, permutations, splits and
+concats are done to the labels by the very operation that is done to the numbers, so nothing is guessed about them.
 Element-wise operations join the labels that meet, a contraction joins the labels of what is summed over, and what an
 operation does not explain is fixed. At the end joined labels are units: sets of places that stay or go together.
 
 Where labels vary along two dimensions at once (channels cut into heads, or shuffled), what is removed must leave a
-rectangle, so all but one of the dimensions are tied: along heads of an attention whole heads go, else the dimension with
-the most places is left free.
+rectangle, so all but one of the dimensions are tied: along heads of an attention whole heads go, else the dimension
+with the most places is left free.
 """
 
 from __future__ import annotations
@@ -213,10 +213,8 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for layer in layers:
             self.units.fix(np.unique(_numpy(layer)), reason)
 
-    def combine(
-        self, shape: Sequence[int], operands: Sequence[tuple[Sequence[int], Layers]], reason: str
-    ) -> Layers:
-        """Returns the labels of what operands that are broadcast to ``shape`` make together, joining those that meet."""
+    def combine(self, shape: Sequence[int], operands: Sequence[tuple[Sequence[int], Layers]], reason: str) -> Layers:
+        """Returns the labels of what operands broadcast to ``shape`` make together, joining those that meet."""
         shape = tuple(shape)
         found: list[tuple[Tensor, frozenset[int], set[int]]] = []
         uniform = [_uniform(layers) for _, layers in operands]
@@ -385,7 +383,7 @@ def _slice(tracer: _Tracer, call: _Call) -> list[Layers]:
     if part < whole and part and whole % part == 0 and (call.given.get("start") or 0) % part == 0:
         for layer in tracer.layers(call.args[0]):
             if dim in tracer.varies(layer):
-                tracer.tie(layer.unflatten(dim, (-1, part)), [dim])
+                tracer.tie(layer.reshape(*layer.shape[:dim], -1, part, *layer.shape[dim + 1 :]), [dim])
     return _view(tracer, call)
 
 
@@ -406,9 +404,9 @@ def _cat(tracer: _Tracer, call: _Call) -> list[Layers]:
     found = []
     for places in slots.values():
         filled = []
-        for part, layer in zip(parts, places, strict=True):
+        for part, place in zip(parts, places, strict=True):
             empty = ANY if _uniform(tracer.layers(part)) else FIXED
-            filled.append(torch.full(part.shape, empty) if layer is None else layer)
+            filled.append(torch.full(part.shape, empty) if place is None else place)
         found.append(torch.cat(filled, dim))
     if not found and parts and all(_uniform(tracer.layers(part)) for part in parts):
         return [(torch.full(call.results[0].shape, ANY),)]
@@ -430,9 +428,7 @@ def _pad(tracer: _Tracer, call: _Call) -> list[Layers]:
     pads = call.args[1]
     if call.name != "constant_pad_nd":
         return _places(tracer, call)
-    return [
-        tuple(torch.ops.aten.constant_pad_nd(layer, pads, ANY) for layer in tracer.layers(call.args[0]))
-    ]
+    return [tuple(torch.ops.aten.constant_pad_nd(layer, pads, ANY) for layer in tracer.layers(call.args[0]))]
 
 
 def _repeat(tracer: _Tracer, call: _Call) -> list[Layers]:
@@ -445,8 +441,11 @@ def _copy(tracer: _Tracer, call: _Call) -> list[Layers]:
     layers, given = tracer.layers(target), tracer.layers(source)
     if not layers and not given:
         return [()]
-    if len(layers) == 1 and len(given) == 1 and all(stride or size == 1 for stride, size in
-                                                      zip(layers[0].stride(), layers[0].shape, strict=True)):
+    if (
+        len(layers) == 1
+        and len(given) == 1
+        and all(stride or size == 1 for stride, size in zip(layers[0].stride(), layers[0].shape, strict=True))
+    ):
         layers[0].copy_(given[0].expand(layers[0].shape))
         return [layers]
     reason = "it is written into a part of another tensor"
@@ -522,9 +521,7 @@ def _softmax(tracer: _Tracer, call: _Call) -> list[Layers]:
 # --- contractions
 
 
-def _contracted(
-    tracer: _Tracer, layers: Layers, depth: int, other: int
-) -> tuple[Ids | None, Layers]:
+def _contracted(tracer: _Tracer, layers: Layers, depth: int, other: int) -> tuple[Ids | None, Layers]:
     """Returns the labels along the dimension that is summed over, and the layers that stay.
 
     Where they vary along the batch of a batched product as well, its entries are heads: each is one unit.
@@ -580,8 +577,9 @@ def _multiply(tracer: _Tracer, call: _Call, left: Tensor, right: Tensor) -> Laye
     if any(blank):
         found = tuple(layer for layer in found if not _uniform((layer,)))
     extents = [line for line in (first if first is not None else second,) if line is not None]
-    extents += [line for layer in found for dim in tracer.varies(layer)
-                if (line := tracer.along((layer,), dim)) is not None]
+    extents += [
+        line for layer in found for dim in tracer.varies(layer) if (line := tracer.along((layer,), dim)) is not None
+    ]
     tracer.found.products.append(Product(math.prod((batch, height, depth, width)), tuple(extents)))
     return tuple(layer if batched else layer.squeeze(0) for layer in found) if result.dim() else ()
 
@@ -712,17 +710,18 @@ _REDUCE = (
     " median nanmean"
 )
 _IMAGES = (
-    "max_pool2d_with_indices max_pool1d max_pool2d max_pool3d_with_indices avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d"
-    " _adaptive_avg_pool2d adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_max_pool2d upsample_nearest1d upsample_nearest2d"
-    " upsample_nearest3d _upsample_nearest_exact2d upsample_bilinear2d upsample_bicubic2d upsample_linear1d"
-    " upsample_trilinear3d _upsample_bilinear2d_aa reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d"
+    "max_pool2d_with_indices max_pool1d max_pool2d max_pool3d_with_indices avg_pool1d avg_pool2d avg_pool3d"
+    " adaptive_avg_pool1d _adaptive_avg_pool2d adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_max_pool2d"
+    " upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact2d upsample_bilinear2d"
+    " upsample_bicubic2d upsample_linear1d upsample_trilinear3d _upsample_bilinear2d_aa reflection_pad1d"
+    " reflection_pad2d replication_pad1d replication_pad2d"
 )
 _ELEMENTWISE = (
-    "add sub rsub mul div pow relu gelu silu hardswish hardsigmoid hardtanh sigmoid tanh elu leaky_relu _prelu_kernel prelu"
-    " softplus mish exp log log1p sqrt rsqrt square abs neg reciprocal clamp clamp_min clamp_max maximum minimum where"
-    " masked_fill erf sin cos sign floor round ceil threshold lerp addcmul addcdiv expm1 log_sigmoid_forward selu celu"
-    " eq ne lt le gt ge logical_and logical_or logical_not bitwise_not bitwise_and isnan isinf remainder fmod atan2 glu_part"
-    " softshrink hardshrink rrelu_with_noise fmax fmin"
+    "add sub rsub mul div pow relu gelu silu hardswish hardsigmoid hardtanh sigmoid tanh elu leaky_relu"
+    " _prelu_kernel prelu softplus mish exp log log1p sqrt rsqrt square abs neg reciprocal clamp clamp_min"
+    " clamp_max maximum minimum where masked_fill erf sin cos sign floor round ceil threshold lerp addcmul addcdiv"
+    " expm1 log_sigmoid_forward selu celu eq ne lt le gt ge logical_and logical_or logical_not bitwise_not"
+    " bitwise_and isnan isinf remainder fmod atan2 glu_part softshrink hardshrink rrelu_with_noise fmax fmin"
 )
 
 
@@ -745,9 +744,12 @@ _RULES: Mapping[str, _Rule] = {
     **dict.fromkeys(_REDUCE.split(), _reduce),
     **dict.fromkeys(_IMAGES.split(), _places),
     **dict.fromkeys(_ELEMENTWISE.split(), _elementwise),
-    **dict.fromkeys("split split_with_sizes chunk unsafe_split unsafe_split_with_sizes unsafe_chunk".split(), _cut),
+    **dict.fromkeys(
+        ["split", "split_with_sizes", "chunk", "unsafe_split", "unsafe_split_with_sizes", "unsafe_chunk"], _cut
+    ),
     "slice": _slice,
-    "cat": _cat, "stack": _stack,
+    "cat": _cat,
+    "stack": _stack,
     "constant_pad_nd": _pad,
     "repeat": _repeat,
     "copy": _copy,
@@ -755,12 +757,19 @@ _RULES: Mapping[str, _Rule] = {
     "embedding": _embedding,
     "im2col": _unfold,
     "glu": _glu,
-    "_softmax": _softmax, "_safe_softmax": _softmax, "_log_softmax": _softmax,
-    "mm": _mm, "bmm": _mm,
-    "addmm": _addmm, "baddbmm": _addmm,
+    "_softmax": _softmax,
+    "_safe_softmax": _softmax,
+    "_log_softmax": _softmax,
+    "mm": _mm,
+    "bmm": _mm,
+    "addmm": _addmm,
+    "baddbmm": _addmm,
     "convolution": _convolution,
-    "native_batch_norm": _batch_norm, "_native_batch_norm_legit_no_training": _batch_norm,
-    "cudnn_batch_norm": _batch_norm, "batch_norm": _batch_norm,
-    "native_layer_norm": _layer_norm, "_fused_rms_norm": _layer_norm,
+    "native_batch_norm": _batch_norm,
+    "_native_batch_norm_legit_no_training": _batch_norm,
+    "cudnn_batch_norm": _batch_norm,
+    "batch_norm": _batch_norm,
+    "native_layer_norm": _layer_norm,
+    "_fused_rms_norm": _layer_norm,
     "native_group_norm": _group_norm,
 }

@@ -1,7 +1,7 @@
 """Which units go, so that a cost falls to a target: those whose loss counts least for what they cost.
 
-Units go in blocks, so that what is left of a layer is a multiple that the runtime computes well: kernels of ONNX Runtime
-work on 8 or 16 channels at a time, and 17 take as long as 24.
+Units go in blocks, so that what is left of a layer is a multiple that the runtime computes well: kernels of ONNX
+Runtime work on 8 or 16 channels at a time, and 17 take as long as 24.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sartor.errors import BudgetError, UnsupportedNetworkError
-from sartor.export.onnx import evaluating
+from sartor.export._exporter import evaluating
 
 
 def influences(network: nn.Module, run: Callable[[nn.Module], None], *, skip: Sequence[str] = ()) -> dict[str, float]:
@@ -34,9 +34,12 @@ def influences(network: nn.Module, run: Callable[[nn.Module], None], *, skip: Se
     def watch(name: str) -> Callable[..., None]:
         def seen(_: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
             first = arguments[0] if arguments else None
-            if not isinstance(output, Tensor) or not isinstance(first, Tensor) or first.shape != output.shape:
-                bad.add(name)
-            elif len(arguments) > 1:
+            if (
+                not isinstance(output, Tensor)
+                or not isinstance(first, Tensor)
+                or first.shape != output.shape
+                or len(arguments) > 1
+            ):
                 bad.add(name)
             else:
                 cosine = functional.cosine_similarity(first.flatten(1).float(), output.flatten(1).float())
@@ -57,9 +60,7 @@ def influences(network: nn.Module, run: Callable[[nn.Module], None], *, skip: Se
             handle.remove()
     fitting = {name: sum(values) / len(values) for name, values in sums.items() if name not in bad}
     return {
-        name: value
-        for name, value in fitting.items()
-        if not any(name.startswith(f"{other}.") for other in fitting)
+        name: value for name, value in fitting.items() if not any(name.startswith(f"{other}.") for other in fitting)
     }
 
 

@@ -156,8 +156,7 @@ def analyse(network: nn.Module, inputs: tuple[Any, ...], *, skip: Sequence[str] 
     traced = trace(whole, inputs)
     groups, refused = _groups(whole, traced)
     for group in list(groups):
-        pattern = next((p for p in skip for slot in group if slot[3] == "makes" and fnmatchcase(_layer(slot[0]), p)), None)
-        if pattern is not None:
+        if any(slot[3] == "makes" and fnmatchcase(_layer(slot[0]), pattern) for pattern in skip for slot in group):
             groups.remove(group)
             refused.update({_layer(slot[0]): "skipped" for slot in group if slot[3] == "makes"})
     groups, failed = _tried(whole, inputs, traced, groups)
@@ -179,18 +178,23 @@ def _groups(network: nn.Module, traced: Trace) -> tuple[list[_Found], dict[str, 
     """Returns groups, each as its slots with their units by label, and the layers whose outputs are fixed."""
     lines = {place: traced.units.roots(labels) for place, labels in traced.labels.items()}
     where: dict[int, list[tuple[str, int]]] = {}
-    for place, roots in lines.items():
-        for root in np.unique(roots):
+    for place, line in lines.items():
+        for root in np.unique(line):
             if root > 0:
                 where.setdefault(int(root), []).append(place)
     members: dict[tuple[tuple[str, int], ...], list[int]] = {}
-    for root, places in where.items():
-        members.setdefault(tuple(places), []).append(root)
+    for root, found in where.items():
+        members.setdefault(tuple(found), []).append(root)
     parts = dict(network.named_modules())
     groups: list[_Found] = []
     for places, roots in members.items():
         slots = [
-            (name, dim, np.where(np.isin(lines[name, dim], roots), lines[name, dim], -1), _role(parts, network, name, dim))
+            (
+                name,
+                dim,
+                np.where(np.isin(lines[name, dim], roots), lines[name, dim], -1),
+                _role(parts, network, name, dim),
+            )
             for name, dim in places
         ]
         if len(roots) > 1 and any(role == "makes" for *_, role in slots):

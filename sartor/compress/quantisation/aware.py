@@ -26,7 +26,7 @@ from sartor.compress.quantisation.uniform import bounds, output_axis
 from sartor.compress.quantisation.weight_only import bits_of
 from sartor.compress.sparsity.weights import weights_of
 from sartor.errors import InputError, UnsupportedNetworkError
-from sartor.export.onnx import evaluating
+from sartor.export._exporter import evaluating
 
 Steps = Literal["learned", "fixed"]
 Layer = nn.Linear | _ConvNd

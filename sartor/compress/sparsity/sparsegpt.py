@@ -25,7 +25,7 @@ from sartor.compress.sparsity.n_of_m import Pattern, check_pattern
 from sartor.compress.sparsity.obs import Surgery
 from sartor.compress.sparsity.weights import weights_of
 from sartor.errors import InputError, UnsupportedNetworkError
-from sartor.export.onnx import evaluating
+from sartor.export._exporter import evaluating
 
 Layer = nn.Linear | nn.Conv1d | nn.Conv2d
 

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from sartor.compress.sparsity.weights import weights_of
 from sartor.errors import UnsupportedNetworkError
-from sartor.export.onnx import evaluating
+from sartor.export._exporter import evaluating
 from sartor.trials import Figure
 
 

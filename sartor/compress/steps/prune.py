@@ -171,9 +171,9 @@ def _scores(structure: Structure, options: Options, context: StepContext) -> Sco
         return taylor(structure, context.batches(options.batches, options.batch_size), context.loss)
     if options.criterion == "fisher":
         return fisher(structure, context.batches(options.batches * options.batch_size, 1), context.loss)
-    return {"l1": l1, "l2": l2, "bn-scale": batch_norm_scale, "geometric-median": geometric_median}[
-        options.criterion
-    ](structure)
+    return {"l1": l1, "l2": l2, "bn-scale": batch_norm_scale, "geometric-median": geometric_median}[options.criterion](
+        structure
+    )
 
 
 def _priced(options: Options, structure: Structure) -> Scores | None:
@@ -196,7 +196,9 @@ def _wanted(
     counted = {name: limits[name] for name in ("macs", "params") if name in limits}
     # What the deployed network costs beside this network stays.
     beside = {name: context.measure(structure.network, name)[name].value for name in counted}
-    beside = {name: value - (structure.macs() if name == "macs" else structure.params()) for name, value in beside.items()}
+    beside = {
+        name: value - (structure.macs() if name == "macs" else structure.params()) for name, value in beside.items()
+    }
 
     def excess(gone: Any) -> float:
         over = []
@@ -220,7 +222,12 @@ def _wanted(
     def chosen(scores: Scores) -> Choice:
         try:
             return choose(
-                structure, scores, cost, target, prices=_priced(options, structure), round_to=options.round_to,
+                structure,
+                scores,
+                cost,
+                target,
+                prices=_priced(options, structure),
+                round_to=options.round_to,
                 least=options.least,
             )
         except BudgetError as error:
@@ -276,8 +283,13 @@ def _for_latency(
         for _ in range(LATENCY_PROBES):
             middle = (low * high) ** 0.5
             choice = choose(
-                structure, scores, structure.macs, middle * whole, prices=_priced(options, structure),
-                round_to=multiple, least=options.least,
+                structure,
+                scores,
+                structure.macs,
+                middle * whole,
+                prices=_priced(options, structure),
+                round_to=multiple,
+                least=options.least,
             )
             now, network = measured(choice.gone)
             if now <= limit_ms:
@@ -293,8 +305,13 @@ def _for_latency(
             " set prune.least lower, or begin with a smaller network"
         )
     choice, network, multiple, now = best
-    return choice, network, (
-        f"multiples of {multiple} channels keep most within the limit: {format_figure('latency_ms', now)} before training"
+    return (
+        choice,
+        network,
+        (
+            f"multiples of {multiple} channels keep most within the limit: {format_figure('latency_ms', now)} before"
+            " training"
+        ),
     )
 
 
