@@ -371,7 +371,7 @@ def _cut(tracer: _Tracer, call: _Call) -> list[Layers]:
         for layer in tracer.layers(call.args[0]):
             if dim in tracer.varies(layer):
                 size = sizes.pop()
-                folded = layer.unflatten(dim, (-1, size))
+                folded = layer.reshape(*layer.shape[:dim], -1, size, *layer.shape[dim + 1 :])
                 tracer.tie(folded, [dim])
                 sizes = {size}
     return _view(tracer, call)

@@ -88,7 +88,7 @@ class PrunableAttention(nn.Module):
         )
         mask = _as_added(attn_mask, q.dtype)
         if mask is not None and mask.dim() == 3:
-            mask = mask.unflatten(0, (-1, self.num_heads))
+            mask = mask.reshape(-1, self.num_heads, *mask.shape[1:])
         if key_padding_mask is not None:
             padding = _as_added(key_padding_mask, q.dtype)
             assert padding is not None

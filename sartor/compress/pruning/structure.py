@@ -200,9 +200,9 @@ def _groups(network: nn.Module, traced: Trace) -> tuple[list[_Found], dict[str, 
         if len(roots) > 1 and any(role == "makes" for *_, role in slots):
             groups.append(slots)
     refused = {}
-    for (name, dim), roots in lines.items():
-        if _role(parts, network, name, dim) == "makes" and bool((roots == 0).any()):
-            refused[_layer(name)] = traced.units.reason(traced.labels[name, dim][roots == 0])
+    for (name, dim), line in lines.items():
+        if _role(parts, network, name, dim) == "makes" and bool((line == 0).any()):
+            refused[_layer(name)] = traced.units.reason(traced.labels[name, dim][line == 0])
     return groups, refused
 
 
