@@ -146,7 +146,7 @@ class Shapes:
             counts = np.bincount(known.astype(np.int64), minlength=len(grid))
         else:
             counts = np.histogram(known, NUM_DENSITY, (grid[0], grid[-1]))[0]
-        return counts / max(1, counts.sum())
+        return np.asarray(counts / max(1, counts.sum()))
 
     def _map(self, term: int) -> Picture:
         i, j = self.pairs[term - len(self.features)]
