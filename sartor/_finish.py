@@ -106,7 +106,7 @@ def open_finalist(record: Record, run_id: str, which: str) -> tuple[RunInfo, Tri
         which: ``chosen``, a number of the finalists' run, or an architecture as JSON.
 
     Raises:
-        InputError: no such finalist; the message lists those there are.
+        InputError: no such finalist (the message lists those there are), or the data have changed since.
     """
     from sartor.engine import open_task
 
@@ -131,6 +131,12 @@ def open_finalist(record: Record, run_id: str, which: str) -> tuple[RunInfo, Tri
         )
     task = open_task(run.config["task"])
     space = task.space()
+    # What surrounds a network (its scaling, its encoding) is made from the data.
+    if task.data().fingerprint != run.config["data"] or space.fingerprint != run.config["space"]:
+        raise InputError(
+            f"the data of {search.id} ({task.source or 'the bundled ones'}) are not those that its networks were"
+            " trained on: put them back as they were, or use an exported file, which needs none"
+        )
     network = trained_network(record, run, trial, task, space)
     deployed = task.deploy(network, trial.architecture).eval()
     return run, trial, task, deployed

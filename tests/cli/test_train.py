@@ -64,3 +64,12 @@ def test_a_row_needs_a_task_that_explains(place: Path, capsys: pytest.CaptureFix
     with pytest.raises(SystemExit):
         main(["explain", "latest", "--data", "a.csv", "--out", str(place / "out")])
     assert "--row" in capsys.readouterr().err
+
+
+def test_a_network_is_not_put_behind_other_data(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (place / "a.csv").read_text()
+    (place / "a.csv").write_text(before.replace(",p,", ",q,", 5))
+    with pytest.raises(SystemExit) as stopped:
+        main(["explain", "latest", "--row", "3", "--out", str(place / "out")])
+    (place / "a.csv").write_text(before)
+    assert stopped.value.code == 2 and "are not those that its networks were trained on" in capsys.readouterr().err
