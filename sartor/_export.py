@@ -57,14 +57,21 @@ class Finalist:
         """Opens ``chosen``, a number of the finalists' run, or an architecture as JSON of a search.
 
         Raises:
-            InputError: no such finalist; the message lists those there are.
+            InputError: no such finalist (the message lists those there are), or the data have changed since.
             RecordError: its weights were not kept.
         """
         from sartor.engine import open_task
 
         run, trial = find_finalist(record, run_id, which)
         task = open_task(run.config["task"])
-        network = trained_network(record, run, trial, task, task.space())
+        space = task.space()
+        # What surrounds a network (its scaling, its encoding) is made from the data.
+        if task.data().fingerprint != run.config["data"] or space.fingerprint != run.config["space"]:
+            raise InputError(
+                f"the data of {run_id} ({task.source or 'the bundled ones'}) are not those that its networks were"
+                " trained on: put them back as they were, or use an exported file, which needs none"
+            )
+        network = trained_network(record, run, trial, task, space)
         deployed = task.deploy(network, trial.architecture).eval()
         return cls(run, trial, task, deployed, task.example_inputs(trial.architecture))
 

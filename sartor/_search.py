@@ -346,6 +346,9 @@ class _Job:
             limits=self.goals.limits,
         )
 
+    def _alone(self, architecture: Architecture) -> dict[str, Any]:
+        return {"alone": dict(architecture), "is_other": architecture != self.task.baseline()}
+
     def config(self, fidelities: Sequence[Fidelity]) -> dict[str, Any]:
         sources = self.strategy_options.get("sources", [])
         return {
@@ -362,7 +365,7 @@ class _Job:
             "strategy_version": self.strategy_version,
             "promising": self.promising,
             **({} if self.weights is None else {"shared_weights": self.weights.place, "weights": self.weights.sha256}),
-            **({} if self.alone is None else {"alone": dict(self.alone)}),
+            **({} if self.alone is None else self._alone(self.alone)),
             "halving": self.halving,
             "fidelities": [[f.amount, f.unit] for f in fidelities],
             "devices": [[each.label, each.target, dict(each.options)] for each in self.devices],

@@ -14,7 +14,8 @@ def write(folder: Path, text: str, name: str = "a.csv") -> Path:
 
 
 def test_numbers_categories_and_dates_are_told_apart(tmp_path: Path) -> None:
-    path = write(tmp_path, "n,c,d,t\n1,b,1970-01-02,1970-01-01T12:00\nNA,a,,\n-2.5e1,,1969-12-31,1970-01-02T00:00+00:00\n")
+    text = "n,c,d,t\n1,b,1970-01-02,1970-01-01T12:00\nNA,a,,\n-2.5e1,,1969-12-31,1970-01-02T00:00+00:00\n"
+    path = write(tmp_path, text)
     columns = read_columns(path)
     assert [c.kind for c in columns.values()] == ["number", "category", "date", "date"]
     assert np.array_equal(columns["n"].values, [1, np.nan, -25], equal_nan=True)
@@ -32,8 +33,9 @@ def test_separators_are_found(tmp_path: Path, name: str, separator: str) -> None
 
 def test_parquet_reads_as_the_same_csv_does(tmp_path: Path) -> None:
     pa = pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
-    import pyarrow.parquet
     from datetime import date
+
+    import pyarrow.parquet
 
     table = pa.table(
         {

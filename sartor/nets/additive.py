@@ -174,7 +174,7 @@ class NeuralAdditive(nn.Module):
             present: 1 where a feature is known, else 0, ``(num_features, n)``.
             first, second: Indices of the features of each pair, int64, ``(pairs,)``.
         """
-        terms = self.shapes(encoded)
+        terms: Tensor = self.shapes(encoded)
         if self.pairs is not None:
             both = torch.cat((encoded[first], encoded[second]), -1)
             terms = torch.cat((terms, self.pairs(both)))

@@ -95,7 +95,7 @@ def collect(record: Record, run_id: str) -> Page:
     finals = [child for child in record.children(run.id) if child.kind == "final"]
     final_run = finals[-1] if finals else None
     final_trials = record.trials(final_run.id) if final_run else []
-    baseline = trials[0].architecture if trials else None
+    baseline = trials[0].architecture if trials and not run.config.get("is_other") else None
     retrained = [t for t in final_trials if t.state == "complete"]
     chosen_number = (run.result or {}).get("chosen")
     finalists = tuple(

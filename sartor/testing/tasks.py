@@ -14,7 +14,7 @@ import math
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,9 @@ def check_task(task: Task, *, spec: Spec | None = None, num_architectures: int =
         network = check_training(task, space, splits, architecture, num_steps)
         predictions = check_predictions(task, network, splits, architecture)
         if architecture == baseline:
-            check_pictures(task, predictions)
+            check_pictures(task.show(predictions))
+            with torch.no_grad():
+                check_pictures(task.inspect(task.deploy(network, architecture).eval()))
     assert splits.test is None or splits.test.opened == 0, "the test part was opened"
     if spec is not None:
         assert spec.load() is type(task), f"{spec.name}: the spec loads {spec.load()}, not {type(task)}"
@@ -187,11 +189,10 @@ def check_predictions(
     return predictions
 
 
-def check_pictures(task: Task, predictions: Predictions) -> None:
-    """Checks that the pictures of predictions are kept in a file as they are."""
-    shown = list(task.show(predictions))
+def check_pictures(shown: Sequence[pictures.Picture]) -> None:
+    """Checks that pictures, of predictions or of a network, are kept in a file as they are."""
     for picture in shown:
-        known = (pictures.Gallery, pictures.Matrix, pictures.Lines, pictures.Table)
+        known = (pictures.Gallery, pictures.Matrix, pictures.Lines, pictures.Curve, pictures.Table)
         assert isinstance(picture, known), f"show returned a {type(picture).__name__}, which no report draws"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pictures.npz"

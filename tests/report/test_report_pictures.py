@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sartor.pictures import Gallery, Lines, Matrix, Table
+from sartor.pictures import Curve, Gallery, Lines, Matrix, Table
 from sartor.report._pictures import MAX_IMAGES, MAX_SIDE, GalleryView, MatrixView, confusion, interval, per_class, view
 
 
@@ -94,3 +94,14 @@ def test_lines_keep_gaps_and_tables_know_their_numeric_columns() -> None:
     assert lines.kind == "lines" and lines.series[0]["y"] == [1.0, None]  # type: ignore[union-attr]
     table = view(Table((("cat", "0.5"), ("dog", "12%")), ("class", "recall")))
     assert table.kind == "table" and table.numeric == (False, True)  # type: ignore[union-attr]
+
+
+def test_a_curve_is_drawn_inside_its_axes_with_its_band_and_density() -> None:
+    x = np.linspace(0, 10, 20)
+    y = np.stack([np.sin(x), np.cos(x)])
+    drawn = view(Curve(x, y, y - 0.1, y + 0.1, np.full(5, 0.2), ("a", "b"), x_label="t", y_label="v", title="waves"))
+    assert drawn.kind == "curve" and [line.name for line in drawn.lines] == ["a", "b"] and len(drawn.bars) == 5
+    for px, py, _, tip in drawn.points:
+        assert drawn.left <= px <= drawn.right and 0 <= py <= drawn.bottom and tip.startswith(("a, t ", "b, t "))
+    named = view(Curve(np.arange(2.0), y[:1, :2], y[:1, :2], y[:1, :2], np.array([0.9, 0.1]), ticks=("no", "yes")))
+    assert [text for _, text in named.x_ticks] == ["no", "yes"] and named.bars[0].height > named.bars[1].height

@@ -5,15 +5,15 @@
 
 **Data.** ``source`` is a CSV or TSV (UTF-8, a header) or Parquet file, or one of scikit-learn's bundled sets:
 ``breast-cancer`` (also when left out; 569 rows, Street et al. 1993, CC BY 4.0), ``wine`` (178 rows, Aeberhard and
-Forina 1991, CC BY 4.0), ``diabetes`` (442 rows, a number to predict, Efron et al. 2004). How columns are typed and what is
-refused is on the page of ``sartor.columns``. A target of text, of true and false, or of at most ten different whole
-numbers is of classes unless ``purpose`` says otherwise.
+Forina 1991, CC BY 4.0), ``diabetes`` (442 rows, a number to predict, Efron et al. 2004). How columns are typed and
+what is refused is on the page of ``sartor.columns``. A target of text, of true and false, or of at most ten different
+whole numbers is of classes unless ``purpose`` says otherwise.
 
 **Preparation**, the same for training and for an exported network (``preprocess``): dates become days since 1970,
 month, weekday and hour as far as these vary; of many categories the rarest become one; a category that training has
-not is taken for missing and counted. Columns that are the same in every row, or different in nearly every one (ids, free
-text), are left out and named. Rows without a target are left out and counted; more than half are an error. The network
-takes float32 ``(n, features)`` with NaN where a value is missing, and encodes inside.
+not is taken for missing and counted. Columns that are the same in every row, or different in nearly every one (ids,
+free text), are left out and named. Rows without a target are left out and counted; more than half are an error. The
+network takes float32 ``(n, features)`` with NaN where a value is missing, and encodes inside.
 
 **Parts.** A column ``split`` is honoured; missing parts are drawn, stratified by the target and seeded
 (``split_seed``). Exact copies of a row stay in one part, and so do all rows of an id where ``group`` names its column;

@@ -146,7 +146,7 @@ class Shapes:
             counts = np.bincount(known.astype(np.int64), minlength=len(grid))
         else:
             counts = np.histogram(known, NUM_DENSITY, (grid[0], grid[-1]))[0]
-        return counts / max(1, counts.sum())
+        return np.asarray(counts / max(1, counts.sum()))
 
     def _map(self, term: int) -> Picture:
         i, j = self.pairs[term - len(self.features)]
@@ -184,7 +184,7 @@ class Shapes:
         return f"{value:.6g}"
 
     def row(self, x: np.ndarray, title: str, *, classes: bool) -> Table:
-        """Returns what each term adds to one row's prediction, the largest first.
+        """Returns what each term adds to one row's prediction, the largest first, ± its deviation over the ensemble.
 
         Args:
             x: The row, float32 ``(features,)``.
@@ -200,13 +200,12 @@ class Shapes:
         for t in np.argsort(-np.abs(added), kind="stable").tolist():
             shown = ", ".join(self.text(i, float(x[i])) for i in self.sees[t])
             rows.append((self.name(t), shown, f"{added[t]:+.4g}", f"{spread[t]:.2g}"))
-        rows.append(("sum", self._said(total, output, classes), f"{total[output]:+.4g}", ""))
+        rows.append(("sum", "", f"{total[output]:+.4g}", ""))
         what = f"{self.unit} of {self.outputs[output]}" if classes else self.unit
-        return Table(tuple(rows), ("term", "value", f"adds, {what}", "± of the ensemble"), title)
+        said = self._said(total, output) if classes else f"{total[0]:.4g}"
+        return Table(tuple(rows), ("term", "value", "adds", "±"), f"{title}: {said}; terms add {what}")
 
-    def _said(self, total: np.ndarray, output: int, classes: bool) -> str:
-        if not classes:
-            return ""
+    def _said(self, total: np.ndarray, output: int) -> str:
         if len(total) == 1:
             return f"probability of {self.outputs[0]} {1 / (1 + np.exp(-total[0])):.3f}"
         shares = np.exp(total - total.max())

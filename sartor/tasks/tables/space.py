@@ -66,8 +66,8 @@ def hand_designed(space: Space) -> Architecture:
     """Returns the additive model without pairs that a person would have taken."""
     return space.architecture(
         {
-            "bins": 16, "unit": "relu", "network.units": 32, "network.depth": 2, "network.dropout": 0.1,
+            "bins": 8, "unit": "relu", "network.units": 32, "network.depth": 1, "network.dropout": 0.3,
             "network.feature_dropout": 0.05, "network.pairs": 0, "network.pair_units": 32, "network.members": 4,
-            "penalty": 1e-3, "recipe.learning_rate": 5e-3, "recipe.weight_decay": 1e-2,
+            "penalty": 1e-3, "recipe.learning_rate": 2e-3, "recipe.weight_decay": 1e-2,
         }
     )  # fmt: skip
