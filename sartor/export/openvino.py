@@ -169,6 +169,8 @@ def loaded(model: Any) -> Loaded:
     def prepare(arrays: Sequence[np.ndarray]) -> Callable[[], list[np.ndarray]]:
         for i, place in enumerate(places):
             request.set_input_tensor(i, ov.Tensor(np.ascontiguousarray(arrays[place])))
+        # Fixed shapes keep their memory; asking for it anew takes 15 us, half of what a small network does.
+        kept = None if dynamic else [request.get_output_tensor(i).data for i in range(len(model.outputs))]
 
         def run() -> list[np.ndarray]:
             try:
@@ -177,7 +179,7 @@ def loaded(model: Any) -> Loaded:
                 raise ExportError(
                     f"the exported network does not run on inputs of shape {[a.shape for a in arrays]}: {error}"
                 ) from error
-            return [tensor.data for tensor in request.output_tensors]
+            return [tensor.data for tensor in request.output_tensors] if kept is None else kept
 
         return run
 
