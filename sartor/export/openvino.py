@@ -88,8 +88,10 @@ def converted(path: Path) -> Any:
     ov = need("openvino", FEATURE, EXTRA)
     try:
         with quiet():
-            # ov.convert_model does the same, and starts a process that tells Intel of it.
-            return ov.Core().read_model(path)
+            # As ov.convert_model does, which also starts a process that tells Intel of it.
+            model = ov.Core().read_model(path)
+            need("openvino._offline_transformations", FEATURE, EXTRA).apply_moc_transformations(model, cf=False)
+            return model
     except RuntimeError as error:
         named = re.findall(r"op(?:eration)?s?:?\s+([\w.]+-\d+|\w+)", str(error))
         which = f" (ONNX operations {', '.join(dict.fromkeys(named))})" if named else ""
