@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def write_report(record: Record, run_id: str, path: Path | None = None) -> Path:
-    """Writes the report of a search and returns where it is.
+    """Writes the report of a search or a compression and returns where it is.
 
     The file is written beside its place and then renamed, so that a reader never sees half of it.
 
@@ -51,7 +51,7 @@ def write_report(record: Record, run_id: str, path: Path | None = None) -> Path:
 
 
 def render(record: Record, run_id: str) -> str:
-    """Returns the page of a search as HTML text."""
+    """Returns the page of a search, or of a compression, as HTML text."""
     import jinja2
     from markupsafe import Markup
 
@@ -64,6 +64,11 @@ def render(record: Record, run_id: str) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    if record.run(run_id).kind == "compress":
+        from sartor.report._compression import compression_page
+
+        steps = environment.get_template("compression.html.jinja")
+        return steps.render(page=compression_page(record, run_id), style=Markup(_asset("page.css")))
     content = collect(record, run_id)
     script, style = _asset("page.js"), _asset("page.css")
     return environment.get_template("page.html.jinja").render(

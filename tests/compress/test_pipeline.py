@@ -48,6 +48,9 @@ def test_every_step_is_measured_recorded_and_exported(task: Images, weights: Pat
     assert {"accuracy", "test.accuracy"} <= set(first.metrics) and {"accuracy", "test.accuracy"} <= set(last.metrics)
     assert last.file is not None and last.file.exists() and found.report is not None and found.report.exists()
     assert weights.read_bytes() == before
+    page = found.report.read_text()
+    for text in ("Before and after", "1 prune", f"{last.metrics['test.accuracy']:.4f}", "worth their price"):
+        assert text in page, text
     network = load_network(tmp_path / "out")
     assert sum(p.numel() for p in network.parameters()) == last.costs["params"].value
     with Record(tmp_path / "out", read_only=True) as record:
