@@ -4,10 +4,10 @@
     python benchmarks/devices.py --only latency --measure 280     # measures for so long into --cache; repeat
     python benchmarks/devices.py --table DIR --quick              # within a minute
 
-**latency**: random networks of the seven ready-made spaces, for 28x28x1 and 32x32x3 in turn, through ONNX Runtime on one
-thread. 150 are held out. The predictor is calibrated on 20, which are chosen unmeasured from 100 for what they consist
-of (``latency_random_20``: on the first 20 instead), and on all 100. ``macs`` is a line through multiply-accumulates. What
-is measured is kept in ``--cache``; of several sessions of a network the fastest counts.
+**latency**: random networks of the seven ready-made spaces, for 28x28x1 and 32x32x3 in turn, through ONNX Runtime on
+one thread. 150 are held out. The predictor is calibrated on 20, which are chosen unmeasured from 100 for what they
+consist of (``latency_random_20``: on the first 20 instead), and on all 100. ``macs`` is a line through
+multiply-accumulates. What is measured is kept in ``--cache``; of several sessions of a network the fastest counts.
 
 **memory**: the peak activation memory of ``sartor.devices.counts`` against torch's ``MemTracker`` while the exported
 network runs operation by operation, each result freed behind its last reader: equal, byte for byte, or not.
@@ -218,7 +218,7 @@ def roofline_part(folder: Path, num: int = 400) -> dict[str, float]:
         guess = np.array(predicted[name])
         rank, plain = (float(spearmanr(values, actual).statistic) for values in (guess, macs))
         ratio = float(np.median(actual / guess))
-        print(f"  roofline {name}: measured {ratio:.2f} times the bound (median), Spearman {rank:.3f}, MACs {plain:.3f}")
+        print(f"  roofline {name}: measured {ratio:.2f} times that (median), Spearman {rank:.3f}, MACs {plain:.3f}")
         found[f"roofline_spearman_{name}"] = round(rank, 4)
     return found
 

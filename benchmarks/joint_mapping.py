@@ -3,10 +3,10 @@
     python benchmarks/joint_mapping.py --table DIR            # about 4 minutes
     python benchmarks/joint_mapping.py --table DIR --quick    # within a minute: two seeds, 100 evaluations
 
-Networks: the cells of NAS-Bench-201 with their published accuracy on CIFAR-10 (mean over seeds of 200 epochs). Hardware:
-``sartor.devices.accelerator`` (45 nm, 256 units, 128 KiB), whose mapping is chosen for the stem and for each of the three
-stages: dataflow, channels and rows of a tile, what stays; 15,625 cells times 120^4 mappings. Accuracy against the product
-of energy and latency; both searches are NSGA-II.
+Networks: the cells of NAS-Bench-201 with their published accuracy on CIFAR-10 (mean over seeds of 200 epochs).
+Hardware: ``sartor.devices.accelerator`` (45 nm, 256 units, 128 KiB), whose mapping is chosen for the stem and for each
+of the three stages: dataflow, channels and rows of a tile, what stays; 15,625 cells times 120^4 mappings. Accuracy
+against the product of energy and latency; both searches are NSGA-II.
 
 **together**: all evaluations on both. **one after the other**: half of them on the cell under the default mapping (a
 weight-stationary one, 32 channels, 8 rows), then half on the mappings of the cells on the front found, in equal parts.
@@ -23,6 +23,7 @@ import json
 import math
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ class Bench:
             sides = sorted({k.output[2] for k in found if len(k.output) == 4 and k.output[2] > 1}, reverse=True)
             stage = {side: str(i + 1) for i, side in enumerate(sides)}
             self._kernels[cell] = tuple(
-                _at(k, "0" if n == 0 else stage.get(k.output[2] if len(k.output) == 4 else 0, "3"))
+                replace(k, path="0" if n == 0 else stage.get(k.output[2] if len(k.output) == 4 else 0, "3"))
                 for n, k in enumerate(found)
             )
         return self._kernels[cell]
@@ -93,12 +94,6 @@ class Bench:
     def evaluate(self, number: int, proposal: Any, cell: str, choices: dict[str, Any]) -> Trial:
         cost = self.cost(cell, choices)
         return Trial(number, proposal, 0, "complete", {"accuracy": self.accuracy[cell]}, {"cost": Figure(cost)})
-
-
-def _at(kernel: Kernel, part: str) -> Kernel:
-    from dataclasses import replace
-
-    return replace(kernel, path=part)
 
 
 def cell_of(architecture: Architecture) -> str:

@@ -177,7 +177,8 @@ def calibrate(
     candidates = draw(NUM_CANDIDATES * networks, seed, spaces, names=names, forms=forms)
     kernels = [kernels_of(*each.build(spaces), shapes) for each in candidates]
     chosen = choose(kernels, networks)
-    kept = _Kept(path, {"device": measuring.name, "seed": seed, "names": list(names), "forms": [list(f) for f in forms]})
+    head = {"device": measuring.name, "seed": seed, "names": list(names), "forms": [list(form) for form in forms]}
+    kept = _Kept(path, head)
     measured = []
     with one_thread():
         for done, position in enumerate(chosen):

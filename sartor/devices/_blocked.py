@@ -1,10 +1,9 @@
 """What ONNX Runtime makes of a network on a processor: blocked layouts, and what it costs to enter and leave them.
 
 On x86 and Arm it computes convolutions on activations whose channels are cut into blocks of a vector's width (NCHWc),
-padded to whole blocks; pooling, addition, activation and concatenation stay in that layout where they can, and where the
-next operation cannot, the activation is copied back. So a pooling of 8 channels takes ten times as long as one of 16.
-This follows the rules of its layout transformation (``core/optimizer/nchwc_transformer.cc``), with which operations of
-the predictor are the runtime's own.
+padded to whole blocks; pooling, addition, activation and concatenation stay in that layout where they can, and where
+the next operation cannot, the activation is copied back. So a pooling of 8 channels takes ten times as long as one of
+16. This follows the rules of its layout transformation (``core/optimizer/nchwc_transformer.cc``).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Latency and energy of a network on an accelerator whose mapping, bit widths and sparsity are choices of the search.
 
-A compact analytic model in the manner of Timeloop and ZigZag (Parashar et al. 2019, doi:10.1109/ISPASS.2019.00042; Mei et
-al. 2021, doi:10.1109/TC.2021.3059962): an array of multiply-accumulate units, a buffer on the chip and a memory off it.
-Each convolution or matrix product is a loop nest over output channels, input channels, output places and window; a
+A compact analytic model in the manner of Timeloop and ZigZag (Parashar et al. 2019, doi:10.1109/ISPASS.2019.00042; Mei
+et al. 2021, doi:10.1109/TC.2021.3059962): an array of multiply-accumulate units, a buffer on the chip and a memory off
+it. Each convolution or matrix product is a loop nest over output channels, input channels, output places and window; a
 `Mapping` says
 
 - what is spread over the array: output and input channels, so that weights stay in it (``weights``), or output channels
@@ -14,12 +14,12 @@ Each convolution or matrix product is a loop nest over output channels, input ch
 
 Energy is counted by level: operations, bytes between array and buffer, bytes between buffer and memory, each times its
 energy in the target's file. A layer takes the longer of its cycles on the array and its bytes over the memory's
-bandwidth. Bytes shrink with the bit width; the energy of an operation is that of int8 for int4 too, as no table has
-less. Two of four weights (``2:4``, Mishra et al. 2021, arXiv:2104.08378) halve operations and cycles, and store two bits
-of position beside each weight kept.
+bandwidth. Bytes shrink with the bit width; the energy of an operation is that of int8 for int4 too, as Horowitz' table
+has none of less. Two of four weights (``2:4``, Mishra et al. 2021, arXiv:2104.08378) halve operations and cycles, and
+store two bits of position beside each weight kept.
 
-Everything else (activation, pooling, addition) moves its bytes through the buffer alone. The error is unknown: the order
-of mappings is what it is for; no chip was measured.
+Everything else (activation, pooling, addition) moves its bytes through the buffer alone. The error is unknown: the
+order of mappings is what it is for; no chip was measured.
 
 **Choices.** ``hardware(parts)`` gives those of a space's parts, named by the paths of their modules:
 

@@ -25,7 +25,8 @@ __all__ = ["Kernel", "Kind", "kernels_of", "kernels_in"]
 
 Kind = Literal[
     "convolution", "pointwise", "depthwise", "grouped", "linear", "matmul", "max_pool", "average_pool", "reduce",
-    "normalise", "activation", "add", "multiply", "concat", "softmax", "layer_norm", "transpose", "reshape", "slice", "other",
+    "normalise", "activation", "add", "multiply", "concat", "softmax", "layer_norm", "transpose", "reshape", "slice",
+    "other",
 ]
 
 Shape = tuple[int, ...]

@@ -99,7 +99,7 @@ def measure_model(model: bytes, device: CpuLatency | None = None) -> dict[str, F
 
 def _feeds(runtime: onnxruntime.InferenceSession) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
-    feeds = {}
+    feeds: dict[str, np.ndarray] = {}
     for entry in runtime.get_inputs():
         if entry.type not in _TYPES:
             raise InputError(f"input {entry.name} is a {entry.type}: expected numbers")
@@ -171,7 +171,7 @@ def run_pack(folder: Path) -> Path:
     """
     device = CpuLatency()
     names, out = _index(folder), folder / FIGURES
-    found = _figures(out) if out.exists() else {"device": device.name, "networks": {}}
+    found: dict[str, Any] = _figures(out) if out.exists() else {"device": device.name, "networks": {}}
     if found["device"] != device.name:
         raise InputError(f"{out} was begun on {found['device']}, this is {device.name}: remove it first")
     for name in names:

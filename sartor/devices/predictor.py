@@ -6,8 +6,8 @@ Zhang et al. 2021, doi:10.1145/3458864.3467882, predicts by kernels too, from th
 1. Each operation of the runtime's own graph (``sartor.devices._blocked``: convolutions by kind, layout and padding,
    and the copies between layouts) takes a constant and so much a multiply-accumulate, an element read, written, of
    weights, a vector of outputs and a place of the window. These are learnt by kind from the operators that ONNX
-   Runtime's profiler timed inside the calibration networks. The profiler slows each operator by a few microseconds; what it adds to a
-   network, over the latency measured without it, is taken off evenly.
+   Runtime's profiler timed inside the calibration networks. The profiler slows each operator by a few microseconds;
+   what it adds to a network, over the latency measured without it, is taken off evenly.
 2. A network takes the sum of its operations, each kind corrected by a factor, and so much an operation. The factors are
    drawn to 1, as there are more kinds than a few networks can tell apart.
 
@@ -287,7 +287,7 @@ def _features(step: Step) -> Array:
     )
     windowed = step.kind.split()[0] in ("convolution", "pointwise", "depthwise")
     kept = values if windowed else (*values[:5], 0.0, 0.0)
-    return np.array(kept) / np.array(_SMALLEST)
+    return np.asarray(kept, np.float64) / np.asarray(_SMALLEST, np.float64)
 
 
 def _parts(

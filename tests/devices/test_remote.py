@@ -163,3 +163,53 @@ def main_exit(tokens):
         main(tokens)
     except SystemExit as error:
         assert not error.code
+
+
+def served(port, device=None):
+    made = MeasureServer(TOKEN, port=port, device=device or fast())
+    thread = threading.Thread(target=made.serve_forever, daemon=True)
+    thread.start()
+    return made, thread
+
+
+def stop(made, thread):
+    made.shutdown()
+    thread.join()
+    made.server_close()
+
+
+def test_a_search_whose_machine_vanishes_stops_and_goes_on_when_it_is_back(tmp_path):
+    from sartor import load_task, search
+    from sartor.runs import Record
+
+    made, thread = served(0)
+    port = made.server_address[1]
+    asked = []
+
+    def cut(found, progress):
+        asked.append(progress)
+        if len(asked) == 1:
+            stop(made, thread)
+
+    options = {
+        "limits": ["latency=1s"], "trials": 3, "epochs": 0.1, "finalists": 1, "halving": False, "workers": 0, "slots": 1,
+        "devices": ("counts", f"http://127.0.0.1:{port}"), "out": tmp_path / "out", "strategy": "random",
+    }
+    from sartor._progress import SearchProgress
+
+    with pytest.raises(RemoteError, match="does not answer while it measured.*go on with --resume"):
+        search(
+            load_task("images"), **options,
+            on_event=lambda event: cut(made, event)
+            if isinstance(event, SearchProgress) and event.finished == 1 else None,
+        )
+    with Record(tmp_path / "out", read_only=True) as record:
+        (run,) = record.runs()
+        assert run.state == "interrupted"
+        assert sum(trial.state == "complete" for trial in record.trials(run.id)) == 1
+    made, thread = served(port)
+    try:
+        front = search(load_task("images"), **options, resume=True)
+    finally:
+        stop(made, thread)
+    assert front[0].costs["latency_ms"].kind == "measured"

@@ -179,7 +179,7 @@ def _target(read: Mapping[str, Any], path: Path) -> Target:
     return Target(
         name=_text(read, "name", path),
         title=_text(read, "title", path),
-        kind=kind,
+        kind=cast(Kind, kind),
         peak=cast(Mapping[Precision, Quantity], quantities["peak"]),
         bandwidth=single["bandwidth"],
         memory=quantities["memory"],
