@@ -20,8 +20,12 @@ from typing import Any, Literal
 
 from sartor.errors import InputError, MissingExtraError, near
 
-Kind = Literal["tasks", "strategies", "devices", "spaces", "encodings", "predictors", "proxies", "supernets", "tables"]
+Kind = Literal[
+    "tasks", "strategies", "devices", "spaces", "encodings", "predictors", "proxies", "supernets", "tables",
+    "compressors",
+]
 _PACKAGES = {
+    "compressors": "sartor.compress.steps",
     "encodings": "sartor.space.encodings",
     "predictors": "sartor.estimators.predictors",
     "proxies": "sartor.estimators.proxies",
@@ -76,6 +80,13 @@ class TaskSpec(Spec):
 
     options: str = ""
     sources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CompressorSpec(Spec):
+    """A step of compression by name; ``options`` names a frozen dataclass of plain fields, all with defaults."""
+
+    options: str = ""
 
 
 def resolve(target: str) -> Any:

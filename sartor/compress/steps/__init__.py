@@ -1,0 +1,1 @@
+"""The steps of ``sartor compress``, one a file: each a light ``SPEC``, its ``Options`` and a function."""
