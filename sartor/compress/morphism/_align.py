@@ -34,6 +34,8 @@ that a branch silenced before it would never learn."""
 _WEIGHTED = frozenset({"conv", "linear"})
 _MISPLACED = 1
 _MADE = 1
+_NUM_TRIES = 24
+"""Alignments looked at, when the cheapest ones ask two things of one operation."""
 _FREE_FORM = _WEIGHTED | {"batch_norm", "layer_norm", "group_norm", "reshape", "getitem"}
 """Kinds whose plain arguments may differ: what must not is checked of each."""
 
@@ -109,6 +111,7 @@ class Aligner:
 
     def __init__(self, large: Trace, small: Trace) -> None:
         self.large, self.small = large, small
+        self._barred: set[tuple[Value, Value]] = set()
         self._same: dict[tuple[Value, Value], _Plan | None] = {}
         self._zero: dict[Value, _Plan | None] = {}
         self._signs: dict[Value, bool] = {}
@@ -124,17 +127,32 @@ class Aligner:
             raise UnsupportedNetworkError(
                 f"the networks differ in what they give: {len(self.small.outputs)} tensors, {len(self.large.outputs)}"
             )
+        barred: list[frozenset[tuple[Value, Value]]] = [frozenset()]
+        for _ in range(_NUM_TRIES):
+            if not barred:
+                break
+            self._barred = set(barred.pop(0))
+            self._same.clear()
+            self._zero.clear()
+            plans = self._plans()
+            if plans is None:
+                continue
+            found = self._collected(plans)
+            if isinstance(found, Alignment):
+                return found
+            barred += [frozenset(self._barred | {pair}) for pair in found]
+        why = max(self._reasons, key=lambda reason: reason[0], default=(0, "nothing in common"))[1]
+        raise UnsupportedNetworkError(f"the larger network cannot be given the function of the smaller one: {why}")
+
+    def _plans(self) -> list[_Plan] | None:
         with _deep_recursion(50 * (len(self.large.ops) + len(self.small.ops))):
             plans = [self.same(a, b) for a, b in zip(self.large.outputs, self.small.outputs, strict=True)]
-            plans += [_Plan(0, equal=pair) for pair in zip(self.large.inputs, self.small.inputs, strict=True)]
-            if any(plan is None for plan in plans):
-                why = max(self._reasons, key=lambda reason: reason[0], default=(0, "nothing in common"))[1]
-                raise UnsupportedNetworkError(
-                    f"the larger network cannot be given the function of the smaller one: {why}"
-                )
-            return self._collected([plan for plan in plans if plan is not None])
+        plans += [_Plan(0, equal=pair) for pair in zip(self.large.inputs, self.small.inputs, strict=True)]
+        found = [plan for plan in plans if plan is not None]
+        return found if len(found) == len(plans) else None
 
-    def _collected(self, plans: Sequence[_Plan]) -> Alignment:
+    def _collected(self, plans: Sequence[_Plan]) -> Alignment | tuple[tuple[Value, Value], ...]:
+        """Returns the alignment, or pairs of which one must not be equal because together they contradict."""
         decisions: dict[Op, Decision] = {}
         equal: dict[Value, Value] = {}
         silent: dict[Value, None] = {}
@@ -145,20 +163,18 @@ class Aligner:
             if id(plan) in seen:
                 continue
             seen.add(id(plan))
-            if plan.decision is not None:
-                known = decisions.setdefault(plan.decision.large, plan.decision)
-                if (known.role, known.small, known.factor) != (
-                    plan.decision.role, plan.decision.small, plan.decision.factor,
-                ):
-                    raise UnsupportedNetworkError(f"{known.large} would have to do two things at once")
             if plan.equal is not None:
                 large, small = plan.equal
                 if large is small:
                     silent[large] = None
                 elif equal.setdefault(large, small) is not small:
-                    raise UnsupportedNetworkError(
-                        f"a tensor of {large.op or large.name} would have to equal two different ones"
-                    )
+                    return (large, equal[large]), (large, small)
+            if plan.decision is not None:
+                known, new = decisions.setdefault(plan.decision.large, plan.decision), plan.decision
+                if (known.role, known.small, known.factor) != (new.role, new.small, new.factor):
+                    out = new.large.outputs[0]
+                    self._note(3, f"{known.large} would have to do two things at once")
+                    return ((out, equal[out]),) if out in equal else ()
             waiting.extend(reversed(plan.parts))
         order = {op: i for i, op in enumerate(self.large.ops)}
         return Alignment(tuple(sorted(decisions.values(), key=lambda d: order[d.large])), equal, tuple(silent))
@@ -167,6 +183,8 @@ class Aligner:
 
     def same(self, a: Value, b: Value) -> _Plan | None:
         """Returns how ``a`` of the larger network equals ``b`` of the smaller one."""
+        if (a, b) in self._barred:
+            return None
         if (a, b) not in self._same:
             # A goal that is asked for while it is being looked into is not met that way.
             self._same[a, b] = None
