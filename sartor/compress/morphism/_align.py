@@ -74,17 +74,14 @@ class Alignment:
     Attributes:
         decisions: Of each operation of the larger network that matters, in the order of its trace.
         equal: Value of the larger network -> value of the smaller one that it equals on the places that this has.
+        outputs: Of the larger network.
         silent: Parameters of the larger network that are zeroed as they are (a branch's learned positions).
     """
 
     decisions: tuple[Decision, ...]
     equal: dict[Value, Value]
+    outputs: tuple[Value, ...]
     silent: tuple[Value, ...] = ()
-
-    @property
-    def made(self) -> tuple[Op, ...]:
-        """Operations that the smaller network has not."""
-        return tuple(decision.large for decision in self.decisions if decision.role != "pair")
 
 
 def is_scaled_by_zero(op: Op | None) -> bool:
@@ -177,7 +174,8 @@ class Aligner:
                     return ((out, equal[out]),) if out in equal else ()
             waiting.extend(reversed(plan.parts))
         order = {op: i for i, op in enumerate(self.large.ops)}
-        return Alignment(tuple(sorted(decisions.values(), key=lambda d: order[d.large])), equal, tuple(silent))
+        ordered = tuple(sorted(decisions.values(), key=lambda decision: order[decision.large]))
+        return Alignment(ordered, equal, tuple(self.large.outputs), tuple(silent))
 
     # ---- goals
 
@@ -273,6 +271,15 @@ class Aligner:
                 return False
         if large.kind in _WEIGHTED and len(large.inputs) < len(small.inputs):
             self._note(2, f"{large} has no bias, but its like in the smaller network has")
+            return False
+        if large.kind in _WEIGHTED and any(
+            mine < theirs for mine, theirs in zip(large.inputs[1].shape[:2], small.inputs[1].shape[:2], strict=True)
+        ):
+            self._note(
+                2,
+                f"the weight of {large}, {large.inputs[1].shape}, is smaller than {small.inputs[1].shape} of its like:"
+                " a morphism grows",
+            )
             return False
         for key in ("eps", "num"):
             if large.options.get(key) != small.options.get(key):

@@ -88,37 +88,46 @@ class Filler:
     # ---- layer normalisation and attention
 
     def _plan_norms(self) -> None:
+        streams: list[tuple[Key, set[Value] | None]] = []
         for decision in self.alignment.decisions:
             op = decision.large
             if decision.role != "pair" or op.kind != "layer_norm":
                 continue
             x, num = op.inputs[0], op.options["num"]
-            grown = [d for d in range(len(x.shape) - num, len(x.shape)) if self.places.grows((x, d))]
+            grown: list[Key] = [(x, d) for d in range(len(x.shape) - num, len(x.shape)) if self.places.grows((x, d))]
             if not grown:
                 continue
-            dim = grown[0]
-            small, large = self.places.size((x, dim))
-            if num == 1 and x in self._lifted:
-                continue
-            stream = self._stream(x, dim) if num == 1 else None
-            if stream is not None:
-                for value in stream:
-                    self._lifted[value] = (self._dim_of(value, (x, dim)), math.sqrt(large / small))
-                    self._zero.add(value)
-            elif len(grown) == 1 and large % small == 0 and self.places.is_plain((x, dim)):
-                self._repeated[self.places.root((x, dim))] = large // small
-            else:
+            stream = self._stream(*grown[0]) if num == 1 and len(op.inputs) > 1 else None
+            streams.append((grown[0], stream))
+            small, large = self.places.size(grown[0])
+            if stream is None and (len(grown) > 1 or large % small or not self.places.is_plain(grown[0])):
                 raise UnsupportedNetworkError(
                     f"{op} takes mean and variance over {small} features, which others than normalisations read too,"
                     f" so that {large} features give others: {small * max(2, round(large / small))} would be exact"
                 )
+        # Features that are repeated anywhere are repeated wherever they are.
+        for key, stream in streams:
+            if stream is None:
+                small, large = self.places.size(key)
+                self._repeated[self.places.root(key)] = large // small
+        for key, stream in streams:
+            root = self.places.root(key)
+            small, large = self.places.size(key)
+            if root in self._repeated:
+                if large % small or not self.places.is_plain(key):
+                    raise UnsupportedNetworkError(f"{small} features are repeated, so they cannot become {large}")
+                continue
+            for value in stream or ():
+                self._lifted[value] = (self._dim_of(value, key), math.sqrt(large / small))
+                self._zero.add(value)
 
     def _dim_of(self, value: Value, key: Key) -> int:
         root = self.places.root(key)
         return next(d for d in range(len(value.shape)) if self.places.root((value, d)) == root)
 
-    def _stream(self, start: Value, dim: int) -> set[Value] | None:
+    def _stream(self, start: object, dim: int) -> set[Value] | None:
         """Returns the values that hold the sum which is normalised, and its terms; None when others read it too."""
+        assert isinstance(start, Value)
         root = self.places.root((start, dim))
         if not self.places.is_plain((start, dim)):
             return None
@@ -285,8 +294,6 @@ class Filler:
             targets, sources = zip(*(self._rows((value, d)) for d in range(len(value.shape))), strict=True)
             made[_grid(targets)] = small[_grid(sources)]
             self._put(value.name, made)
-        if x in self._lifted and len(op.inputs) < 2:
-            raise UnsupportedNetworkError(f"{op} has no scale of its own to make up for more features")
 
     def _weight(self, decision: Decision) -> None:
         op, small_op = decision.large, decision.small

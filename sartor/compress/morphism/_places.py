@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -31,10 +31,10 @@ _ELEMENTWISE = frozenset(
 
 
 @dataclass(frozen=True)
-class _Made:
-    """How a class is made of others: ``parts`` side by side, or as a product."""
+class Made:
+    """How a class is made of others: ``parts`` side by side (``concat``), or as a ``product``."""
 
-    kind: str
+    kind: Literal["concat", "product"]
     parts: tuple[Key, ...]
 
 
@@ -45,18 +45,20 @@ class Places:
     alignment: Alignment
     _parent: dict[Key, Key] = field(default_factory=dict)
     _sizes: dict[Key, tuple[int, int]] = field(default_factory=dict)
-    _made: dict[Key, list[_Made]] = field(default_factory=lambda: defaultdict(list))
-    _fixed: list[tuple[Key, str]] = field(default_factory=list)
+    made: dict[Key, list[Made]] = field(default_factory=lambda: defaultdict(list))
+    fixed: list[tuple[Key, str]] = field(default_factory=list)
     _found: dict[Key, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for decision in self.alignment.decisions:
-            for step in _relations(decision, self):
-                del step
-        for key, reason in self._fixed:
+            _relate(decision, self)
+        for value in self.alignment.outputs:
+            for dim in range(len(value.shape)):
+                self.fix((value, dim), f"what the network gives, by {value.op or value.name}, keeps its shape")
+        for key, reason in self.fixed:
             small, large = self.size(key)
             if small != large:
-                raise UnsupportedNetworkError(f"{reason}: {small} features cannot become {large} without changing it")
+                raise UnsupportedNetworkError(f"{reason}: {small} features cannot become {large}")
 
     # ---- building
 
@@ -88,11 +90,11 @@ class Places:
                 f" {owner.op if isinstance(owner, Value) else 'a parameter'}"
             )
         self._parent[other] = one
-        self._made[one] += self._made.pop(other, [])
+        self.made[one] += self.made.pop(other, [])
 
-    def make(self, whole: Key, kind: str, parts: Sequence[Key]) -> None:
+    def make(self, whole: Key, kind: Literal["concat", "product"], parts: Sequence[Key]) -> None:
         """Says that a dimension is made of others."""
-        self._made[self.root(whole)].append(_Made(kind, tuple(parts)))
+        self.made[self.root(whole)].append(Made(kind, tuple(parts)))
 
     def group(self, op: Op, number: int, small: int, large: int) -> Key:
         """Returns the key of something that is no dimension of a tensor."""
@@ -102,7 +104,7 @@ class Places:
 
     def fix(self, key: Key, reason: str) -> None:
         """Says that a dimension may not grow."""
-        self._fixed.append((key, reason))
+        self.fixed.append((key, reason))
 
     def known(self, value: Value) -> bool:
         return value in self.alignment.equal
@@ -127,7 +129,7 @@ class Places:
             owner = root[0]
             where = owner.op or owner.name if isinstance(owner, Value) else owner
             raise UnsupportedNetworkError(f"{small} features near {where} have only {large} places: a morphism grows")
-        ways = [self._composed(made) for made in self._made.get(root, [])]
+        ways = [self._composed(made) for made in self.made.get(root, [])]
         if not ways:
             ways = [torch.arange(small)]
         for way in ways[1:]:
@@ -139,7 +141,7 @@ class Places:
         self._found[root] = ways[0]
         return ways[0]
 
-    def _composed(self, made: _Made) -> Tensor:
+    def _composed(self, made: Made) -> Tensor:
         if made.kind == "concat":
             start, parts = 0, []
             for key in made.parts:
@@ -153,21 +155,20 @@ class Places:
 
     def is_plain(self, key: Key) -> bool:
         """Whether a class is made of no others."""
-        return not self._made.get(self.root(key))
+        return not self.made.get(self.root(key))
 
     def grown(self, value: Value) -> list[int]:
         """Returns the dimensions in which a tensor grows."""
         return [dim for dim in range(len(value.shape)) if self.grows((value, dim))]
 
 
-def _relations(decision: Decision, places: Places) -> Iterator[None]:
-    """Enters what an operation says of its tensors' dimensions; yields once a rule has been applied."""
+def _relate(decision: Decision, places: Places) -> None:
+    """Enters what an operation says of its tensors' dimensions."""
     op = decision.large
     if decision.role in ("zero", "half"):
         return
     if decision.role == "identity":
         _identity(op, places)
-        yield
         return
     small = decision.small
     assert small is not None
@@ -259,7 +260,6 @@ def _relations(decision: Decision, places: Places) -> Iterator[None]:
             places.tie((b, dim), (out, dim))
     else:
         _fix(op, [*op.inputs, *op.outputs], None, places)
-    yield
 
 
 def _tie_dims(a: Value, b: Value, dims: Iterable[int], places: Places) -> None:
