@@ -16,7 +16,7 @@
 A format of your own is a module with a ``SPEC`` and an `Exporter` (entry points: group ``sartor.exporters``); run
 ``sartor.testing.check_exporter`` on it.
 
-- ``sartor.export.predict.predict`` predicts with an exported ONNX file; the file's task says how examples are read. No torch.
+- ``sartor.export.predict.predict`` predicts with an exported ONNX file, read as its task says; needs no torch.
 - ``sartor.export.ane.check`` says what keeps a Core ML program from the Apple Neural Engine.
 """
 
