@@ -57,7 +57,7 @@ CHANCES = {"none": 0.1, "skip_connect": 0.14, "nor_conv_1x1": 0.24, "nor_conv_3x
 """With which operations are drawn: convolutions need more steps than what has no weights."""
 SHARE = 0.5
 """How much the shared weights count beside the aggregate."""
-NUM_SCORED_ON = 1_024
+NUM_SCORED_ON = 256
 
 RESULTS = """
 26 November 2026, Intel Xeon, 2 virtual cores beside other work, torch 2.13.0, NNI 3.0, seed 0.
