@@ -14,7 +14,7 @@ the same weights and logits on the same batches. The losses of all steps must ag
 may be busy; NNI is timed before and after, and the faster counts.
 
 **Ranking.** Single-path one-shot weights of NAS-Bench-201's cells, one cell a stage, trained on 25,000 images of 16
-pixels; every class of isomorphic cells is scored by the cross-entropy on 1,024 images that no weight was trained on,
+pixels; every class of isomorphic cells is scored by the cross-entropy on 256 images that no weight was trained on,
 normalised by their own statistics (cells of one class share the score). Kendall's tau with the published accuracy on
 CIFAR-10 after 200 epochs over all 15,625 cells; the same of the training-free aggregate, and of both together: the sum
 of logarithms of ranks, the shared weights' counting half. Settings were chosen on 400 cells of the same table.
