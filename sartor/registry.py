@@ -47,6 +47,7 @@ class Spec:
         version: Part of a run's fingerprint; raise it when results change.
         needs: What must be there for it, in a sentence.
         when: When to use it, in a sentence.
+        inherits: Whether a strategy's trials go on from weights of trials of other architectures, which are then kept.
         promotes: Whether a strategy goes from fidelity to fidelity itself, so that nothing else should around it.
     """
 
@@ -59,6 +60,7 @@ class Spec:
     needs: str = ""
     when: str = ""
     promotes: bool = False
+    inherits: bool = False
 
     def load(self) -> Any:
         """Imports and returns the target.
