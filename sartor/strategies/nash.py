@@ -10,8 +10,8 @@ default trapezoid rises and falls once a trial likewise.
 
 Deviations:
 
-- Morphisms are changes of a choice that may only grow: numbers rise, what is switched on stays, other options are tried.
-  A change that cannot be made exactly (a pooling into a convolution) fails before any training, and is not tried again.
+- Morphisms are changes of a choice that may only grow: numbers rise (not those of float ranges, which are no sizes),
+  what is switched on stays, other options are tried. A change that cannot be made exactly (a pooling into a convolution) fails before any training, and is not tried again.
 - The next generation begins when a better child is known and enough have been asked, not when all are told, so that
   slots do not stand idle.
 - When nothing larger is left, or ``patience`` generations brought nothing, a new climb begins from a random small
@@ -167,6 +167,8 @@ class Nash:
         """Returns a new architecture that a few changes make of the parent, all of which grow; None when none is."""
         if self._fresh.exhausted:
             return None
+        if not self._space.continuous and next(iter(self._space.neighbours(parent)), None) is None:
+            return None
         rng = self._fresh.rng
         for _ in range(_NUM_TRIES):
             child = self._fresh.likely(partial(self._grown, parent, int(rng.integers(1, self._num_morphisms + 1))))
@@ -185,8 +187,6 @@ class Nash:
 
     def _grown(self, parent: Architecture, num: int) -> Architecture:
         child, rng = parent, self._fresh.rng
-        if self._space.count() == 1:
-            return parent
         for _ in range(num):
             for _ in range(_NUM_TRIES):
                 larger = self._space.mutate(child, rng)
@@ -204,8 +204,9 @@ class Nash:
             other = large[key]
             if other == value:
                 continue
+            listed = value in self._space.values(key) and other in self._space.values(key)
             numbers = isinstance(value, (int, float)) and isinstance(other, (int, float))
-            if (numbers and other < value) or _change(key, value, other) in self._refused:
+            if (listed and numbers and other < value) or _change(key, value, other) in self._refused:
                 return False
         return small != large
 
