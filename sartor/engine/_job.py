@@ -155,7 +155,7 @@ class JobContext:
         weights = load(path)
         if weights is None:
             raise InputError(
-                f"trial {self._job.number} inherits the weights of trial {self._job.continues}, and {path} is not there:"
+                f"trial {self._job.number} inherits the weights of trial {self._job.continues}, but there is no {path}:"
                 " the estimator must keep them (keep=True)"
             )
         return Architecture.from_json(self._job.inherits), weights

@@ -98,8 +98,8 @@ class Training:
     from scratch, because rates, data order and random numbers are functions of the absolute step. A ``constant``
     schedule is all trunk; a ``cosine`` has none, so a promotion starts afresh.
 
-    A trial that goes on from one of another architecture, which the candidate's must contain, starts with a network that
-    computes what that one's does (`sartor.compress.morphism.inherit`).
+    A trial that goes on from one of another architecture, which the candidate's must contain, starts with a network
+    that computes what that one's does (`sartor.compress.morphism.inherit`).
 
     ``candidate.network`` is trained in place and comes back on the CPU with the evaluated weights (the averaged ones
     when the recipe averages), so a candidate is estimated once.

@@ -11,7 +11,8 @@ default trapezoid rises and falls once a trial likewise.
 Deviations:
 
 - Morphisms are changes of a choice that may only grow: numbers rise (not those of float ranges, which are no sizes),
-  what is switched on stays, other options are tried. A change that cannot be made exactly (a pooling into a convolution) fails before any training, and is not tried again.
+  what is switched on stays, other options are tried. A change that cannot be made exactly (a pooling into a
+  convolution) fails before any training, and is not tried again.
 - The next generation begins when a better child is known and enough have been asked, not when all are told, so that
   slots do not stand idle.
 - When nothing larger is left, or ``patience`` generations brought nothing, a new climb begins from a random small
@@ -256,13 +257,14 @@ class Nash:
                 # It cost no training: another is tried in its place.
                 self._asked -= 1
                 self._refuse(parent[1].architecture, trial.architecture)
-            if result is not None and trial.state == "complete":
-                if result.key < (self._best or parent)[1].key:
-                    self._best = (trial.number, result)
+            better = result is not None and result.key < (self._best or parent)[1].key
+            if result is not None and better and trial.state == "complete":
+                self._best = (trial.number, result)
 
     def _refuse(self, parent: Architecture, child: Architecture) -> None:
         """Remembers a change that cannot be made, where it was the only one."""
-        changes = [_change(key, parent[key], child[key]) for key in parent if key in child and parent[key] != child[key]]
+        both = [key for key in parent if key in child]
+        changes = [_change(key, parent[key], child[key]) for key in both if parent[key] != child[key]]
         if len(changes) == 1:
             self._refused[changes[0]] = None
 
