@@ -330,7 +330,8 @@ class _Job:
 
     def problem(self, fidelities: Sequence[Fidelity], *, final: bool) -> Problem:
         estimator = "sartor.estimators.training:Training"
-        options: dict[str, Any] = {"keep": final, "device": self.device}
+        inherits = self.alone is None and find("strategies", self.strategy).inherits
+        options: dict[str, Any] = {"keep": final or inherits, "device": self.device}
         if self.alone is not None and not final:
             fidelities = (_short(fidelities[-1]),)
         if self.weights is not None and not final:
@@ -749,7 +750,9 @@ def training_s(trial: Trial, found: Sequence[Trial], full: Fidelity) -> float:
     if trial.proposal.fidelity.unit != full.unit:
         return 0.0
     if trial.proposal.continues is not None:
-        trained -= found[trial.proposal.continues].proposal.fidelity.amount
+        earlier = found[trial.proposal.continues].proposal
+        if earlier.architecture == trial.architecture:
+            trained -= earlier.fidelity.amount
     return trial.usage.get("cpu_s", 0.0) / max(trained, 1e-9) * full.amount
 
 

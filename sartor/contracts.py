@@ -90,6 +90,12 @@ class Context(Protocol):
         """Returns the trial's own latest checkpoint, else the one it continues from, else None."""
         ...
 
+    def inherited(self) -> tuple[Architecture, dict[str, Any]] | None:
+        """Returns architecture and finished weights of the trial of another architecture that this one goes on from,
+        else None.
+        """
+        ...
+
     def save(self, state: Mapping[str, Any]) -> None:
         """Keeps a checkpoint to go on from."""
         ...
@@ -108,6 +114,9 @@ class NullContext:
         pass
 
     def load(self) -> dict[str, Any] | None:
+        return None
+
+    def inherited(self) -> tuple[Architecture, dict[str, Any]] | None:
         return None
 
     def save(self, state: Mapping[str, Any]) -> None:

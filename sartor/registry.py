@@ -49,6 +49,7 @@ class Spec:
         version: Part of a run's fingerprint; raise it when results change.
         needs: What must be there for it, in a sentence.
         when: When to use it, in a sentence.
+        inherits: Whether a strategy's trials go on from weights of trials of other architectures, which are then kept.
         promotes: Whether a strategy goes from fidelity to fidelity itself, so that nothing else should around it.
         one_process: Whether a way of sharing weights keeps what the other processes of a training would have to see.
     """
@@ -63,6 +64,7 @@ class Spec:
     when: str = ""
     promotes: bool = False
     one_process: bool = False
+    inherits: bool = False
 
     def load(self) -> Any:
         """Imports and returns the target.

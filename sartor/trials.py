@@ -33,7 +33,9 @@ class Proposal:
     Attributes:
         architecture: What to evaluate.
         fidelity: How much to spend in all (not in addition to an earlier trial).
-        continues: Number of the trial whose checkpoint this one starts from.
+        continues: Number of the trial that this one goes on from: its checkpoint, where the architecture is the same
+            and the fidelity higher; else its finished weights, which the architecture inherits (by a morphism), and
+            then ``fidelity`` is spent on top of what that one has had.
         replicate: Distinguishes repeated evaluations of one architecture; part of the trial's seed.
     """
 

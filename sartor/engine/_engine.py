@@ -343,7 +343,9 @@ class _Session:
         if proposal.continues is not None:
             if not 0 <= proposal.continues < number:
                 raise InputError(f"trial {number} cannot continue trial {proposal.continues}: there is none before it")
-            continued = self.trials[proposal.continues].proposal.fidelity
+            earlier = self.trials[proposal.continues].proposal
+            if earlier.architecture == proposal.architecture:
+                continued = earlier.fidelity
         begins, ends = self.clock.place(number, self.engine.work(proposal, continued))
         self.asked += 1
         if number < len(self.trials):
@@ -400,9 +402,11 @@ class _Session:
         continues = proposal.continues
         while continues in self.original:
             continues = self.original[continues]
+        parent = None if continues is None else self.trials[continues].architecture
+        inherits = None if parent is None or parent == proposal.architecture else parent.to_json()
         return Job(
             trial.number, proposal.architecture.to_json(), proposal.fidelity.amount, proposal.fidelity.unit, trial.seed,
-            continues, None if self.deadline is None else self._remaining_s(),
+            continues, inherits, None if self.deadline is None else self._remaining_s(),
             {key: {name: f.to_json() for name, f in figures.items()} for key, figures in known.items()},
         )
 

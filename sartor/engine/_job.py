@@ -43,7 +43,8 @@ class Job:
         architecture: JSON.
         amount, unit: Fidelity.
         seed: Of the trial.
-        continues: Trial whose checkpoint this one starts from, or None.
+        continues: Trial that this one goes on from, or None.
+        inherits: That trial's architecture as JSON, where it is another one, so that its weights are inherited.
         remaining_s: Time until it should have ended, or None.
         known: Device key -> figure -> its JSON, which need not be computed again.
     """
@@ -54,6 +55,7 @@ class Job:
     unit: str
     seed: int
     continues: int | None = None
+    inherits: str | None = None
     remaining_s: float | None = None
     known: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -136,10 +138,27 @@ class JobContext:
                 self.flush()
             state: dict[str, Any] = own["state"]
             return state
-        if self._job.continues is None:
+        if self._job.continues is None or self._job.inherits is not None:
             return None
         earlier = self._read(self._job.continues)
         return None if earlier is None else earlier["state"]
+
+    def inherited(self) -> tuple[Architecture, dict[str, Any]] | None:
+        """Returns architecture and finished weights of the trial that this one inherits from, or None.
+
+        Raises:
+            InputError: the run keeps no weights of that trial.
+        """
+        if self._job.inherits is None:
+            return None
+        path = self._folder / f"{self._job.continues}.network.pt"
+        weights = load(path)
+        if weights is None:
+            raise InputError(
+                f"trial {self._job.number} inherits the weights of trial {self._job.continues}, but there is no {path}:"
+                " the estimator must keep them (keep=True)"
+            )
+        return Architecture.from_json(self._job.inherits), weights
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Keeps a checkpoint to go on from.

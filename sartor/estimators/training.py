@@ -17,7 +17,7 @@ from sartor.data import Splits
 from sartor.errors import DataError, DivergedError, InputError
 from sartor.estimators.work import predicted_work
 from sartor.task import Metric, Predictions, Task
-from sartor.training import Learner, Recipe, Schedule, Single, TrainingState, fit, to_device
+from sartor.training import Learner, Recipe, Schedule, Single, Step, TrainingState, fit, to_device
 from sartor.training.average import put
 from sartor.training.state import copied
 from sartor.trials import Fidelity, Proposal, derive_seed
@@ -97,6 +97,9 @@ class Training:
     that cools down from it. A trial that continues another goes on from its trunk and ends bit-equal to one trained
     from scratch, because rates, data order and random numbers are functions of the absolute step. A ``constant``
     schedule is all trunk; a ``cosine`` has none, so a promotion starts afresh.
+
+    A trial that goes on from one of another architecture, which the candidate's must contain, starts with a network
+    that computes what that one's does (`sartor.compress.morphism.inherit`).
 
     ``candidate.network`` is trained in place and comes back on the CPU with the evaluated weights (the averaged ones
     when the recipe averages), so a candidate is estimated once.
@@ -206,6 +209,9 @@ class Training:
         has_trunk = recipe.schedule != "cosine"
         saved = _Saved.load(context, until=until, turn=schedule.turn, has_trunk=has_trunk)
 
+        if saved.trunk is None and saved.branch is None and (parent := context.inherited()) is not None:
+            _inherit(candidate, *parent, learner, train, seed)
+
         def score(module: nn.Module) -> dict[str, float]:
             return evaluate(task, module, architecture, validation)[0]
 
@@ -300,6 +306,9 @@ class _FoldContext:
         own: dict[str, Any] | None = self._all.get(self._name)
         return own
 
+    def inherited(self) -> tuple[Architecture, dict[str, Any]] | None:
+        return self._context.inherited()
+
     def save(self, state: Mapping[str, Any]) -> None:
         self._all[self._name] = {**state, "score": None, "fidelity": None}
         self._context.save(self._all)
@@ -318,6 +327,37 @@ class _FoldContext:
         own = self._all.get(self._name) or _Saved().to_dict()
         self._all[self._name] = {**own, "score": dict(score), "fidelity": [fidelity.amount, fidelity.unit]}
         self._context.save(self._all)
+
+
+def _inherit(
+    candidate: Candidate,
+    architecture: Architecture,
+    weights: Mapping[str, torch.Tensor],
+    learner: Learner,
+    train: Any,
+    seed: int,
+) -> None:
+    """Gives a candidate's network the function of a trained one that it contains.
+
+    Raises:
+        UnsupportedNetworkError: it does not contain it.
+    """
+    from sartor.compress.morphism.grow import load
+    from sartor.compress.morphism.inherit import inherit, settle_by
+
+    parent = Candidate(candidate.task, candidate.space, architecture, seed).network
+    load(parent, weights)
+    network = inherit(parent, candidate.network, candidate.inputs, seed=seed)
+    recipe = candidate.task.recipe_for(candidate.architecture)
+    step = Step(0, 1, seed, recipe, architecture=candidate.architecture)
+    batch = learner.batch(network, train, step)
+
+    def run(module: nn.Module) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(step.default_seed)
+            learner.loss(module, batch, step)
+
+    settle_by(network, run)
 
 
 def seeded_learner(task: Task, architecture: Architecture, seed: int) -> Learner:

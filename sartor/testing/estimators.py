@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from sartor.contracts import Candidate, Estimator
+from sartor.space import Architecture
 from sartor.testing.randomness import global_random_state
 from sartor.trials import Fidelity
 
@@ -34,11 +35,13 @@ class MemoryContext:
         saves: How often a checkpoint was saved.
         points: Series -> step -> value reported.
         kept: Name -> state kept as a result.
+        parent: Architecture and weights that are inherited, or None.
     """
 
     def __init__(self, checkpoint: bytes | None = None, *, interrupt_at: int | None = None) -> None:
         self.deadline: float | None = None
         self.checkpoint, self.interrupt_at = checkpoint, interrupt_at
+        self.parent: tuple[Architecture, dict[str, Any]] | None = None
         self.saves = 0
         self.points: Series = {}
         self.kept: dict[str, Mapping[str, Any]] = {}
@@ -52,6 +55,9 @@ class MemoryContext:
             return None
         state: dict[str, Any] = torch.load(io.BytesIO(self.checkpoint), weights_only=True)
         return state
+
+    def inherited(self) -> tuple[Architecture, dict[str, Any]] | None:
+        return self.parent
 
     def save(self, state: Mapping[str, Any]) -> None:
         file = io.BytesIO()

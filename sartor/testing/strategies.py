@@ -249,8 +249,10 @@ def check_proposals(
             if proposal.continues is not None:
                 assert proposal.continues < number, f"proposal {number} continues a later one, {proposal.continues}"
                 earlier = run.proposals[proposal.continues]
-                assert earlier.architecture == architecture, f"proposal {number} continues another architecture's trial"
-                assert earlier.fidelity < proposal.fidelity, f"proposal {number} continues a trial that is as long"
+                # Of another architecture it inherits weights, whatever the fidelity.
+                assert earlier.architecture != architecture or earlier.fidelity < proposal.fidelity, (
+                    f"proposal {number} continues a trial that is as long"
+                )
                 told = {trial.number: trial for trial in run.told}
                 assert told[proposal.continues].state == "complete", f"proposal {number} continues an unfinished trial"
 

@@ -10,9 +10,9 @@ arXiv:1603.01670; Chen et al. 2016, arXiv:1511.05641).
 | `inherit` | a network that you built, given the function of a smaller one: all of these at once |
 | `grow` | one architecture of a space, given the weights of another that it contains |
 
-All are exact in eval mode: outputs are compared in float64, and a morphism that would differ by 1e-10 or more is refused
-with the layer and the reason. None touches the network that it is given. `max_difference` compares any two networks;
-`settle` writes batch normalisations anew on a batch, so that train mode starts near the function too.
+All are exact in eval mode: outputs are compared in float64, and a morphism that would differ by 1e-10 or more is
+refused with the layer and the reason. None touches the network that it is given. `max_difference` compares any two
+networks; `settle` writes batch normalisations anew on a batch, so that train mode starts near the function too.
 
 What is known is read from a run on example inputs, not from class names, so modules of your own need nothing:
 convolutions (grouped, depthwise, dilated), linear layers, embeddings, batch, layer and group normalisation, attention

@@ -288,7 +288,7 @@ class Aligner:
         return not (large.kind == "getitem" and large.options["by_tensor"] != small.options["by_tensor"])
 
     def _gated(self, a: Value, b: Value) -> _Plan | None:
-        """Returns how ``a`` is half of ``b``: a new gate that starts at one half, made up for by the reader's weight."""
+        """Returns how ``a`` is half of ``b``: a new gate starts at one half; the reader's weight makes up for it."""
         op = a.op
         if op is None or op.kind != "mul" or len(op.inputs) != 2:
             return None
@@ -331,9 +331,7 @@ class Aligner:
         elif op.kind == "pass":
             same = self.same(op.inputs[0], b)
             yield None if same is None else _Plan(same.cost, Decision("identity", op), (a, b), (same,))
-        elif op.kind == "batch_norm" and len(op.inputs) == 5:
-            yield self._joined(op, a, b, self.same(op.inputs[0], b))
-        elif op.kind in _WEIGHTED and self._may_be_identity(op):
+        elif op.kind == "batch_norm" and len(op.inputs) == 5 or op.kind in _WEIGHTED and self._may_be_identity(op):
             yield self._joined(op, a, b, self.same(op.inputs[0], b))
 
     def _joined(self, op: Op, a: Value, b: Value, *needed: _Plan | None) -> _Plan | None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -181,7 +182,9 @@ class Filler:
                 value = value.op.inputs[0]
             writer = value.op
             if writer is None or writer.kind != "linear" or self._decision[writer].role != "pair":
-                raise UnsupportedNetworkError(f"heads of {op} grow, and their keys come from no linear layer of their own")
+                raise UnsupportedNetworkError(
+                    f"heads of {op} grow, and their keys come from no linear layer of their own"
+                )
             self._scaled[writer] = math.sqrt(large / small) if op.options["scale"] is None else 1.0
 
     # ---- which new features are zero
@@ -193,11 +196,12 @@ class Filler:
         known = [x for x in op.inputs if self.places.known(x)]
         are_zero = [x in self._zero or not self.places.grown(x) for x in known]
         if op.kind == "layer_norm":
-            if op.inputs[0] in self._lifted:
-                self._zero.add(op.outputs[0])
-        elif op.kind in ("add", "sub", "cat") or (op.kind in ZERO_KEEPING | {"relu"} and len(known) == 1):
-            if known and all(are_zero) and self.places.grown(op.outputs[0]):
-                self._zero.add(op.outputs[0])
+            keeps = op.inputs[0] in self._lifted
+        else:
+            one = op.kind in ZERO_KEEPING | {"relu"} and len(known) == 1
+            keeps = (one or op.kind in ("add", "sub", "cat")) and bool(known) and all(are_zero)
+        if keeps and self.places.grown(op.outputs[0]):
+            self._zero.add(op.outputs[0])
 
     # ---- writing
 
@@ -237,7 +241,7 @@ class Filler:
         small = self.alignment.equal[value]
         if value.name not in self._large or small.name not in self._small:
             raise UnsupportedNetworkError(
-                f"a weight of {(self._readers.get(value) or ['the network'])[0]} is computed from others: remove"
+                f"a weight of {next(iter(self._readers.get(value, ())), 'the network')} is computed from others: remove"
                 " parametrisations first"
             )
         return self._large[value.name].detach().double().clone(), self._small[small.name].detach().double()
@@ -274,11 +278,11 @@ class Filler:
 
     def _count(self, value: Value) -> None:
         """Takes over how many batches a batch normalisation has seen, which its cumulative average reads."""
-        for mine, theirs in ((value.name, self.alignment.equal[value].name),):
-            if mine.endswith("running_mean"):
-                counted = [name.removesuffix("running_mean") + "num_batches_tracked" for name in (mine, theirs)]
-                if counted[0] in self._large and counted[1] in self._small:
-                    self._made[counted[0]] = self._small[counted[1]].detach().clone()
+        mine, theirs = value.name, self.alignment.equal[value].name
+        if mine.endswith("running_mean"):
+            counted = [name.removesuffix("running_mean") + "num_batches_tracked" for name in (mine, theirs)]
+            if counted[0] in self._large and counted[1] in self._small:
+                self._made[counted[0]] = self._small[counted[1]].detach().clone()
 
     def _layer_norm(self, op: Op) -> None:
         x = op.inputs[0]
@@ -343,8 +347,9 @@ class Filler:
                 f"the {groups[0]} groups of {small_op} do not lie within the {groups[1]} of {op} in the larger network"
             )
         for place in _product([range(k) for k in small.shape[2:]]):
-            target = tuple(kernel[axis][i] for axis, i in enumerate(place))
-            made[(rows[:, None], at, *target)] = small[(slice(None), slice(None), *place)][row_sources]
+            target: tuple[Any, ...] = (rows[:, None], at, *(kernel[axis][i] for axis, i in enumerate(place)))
+            source: tuple[Any, ...] = (slice(None), slice(None), *place)
+            made[target] = small[source][row_sources]
         if len(rows) > len(self.places.of((weight, 0))):
             copies = rows[row_sources != rows]
             made[copies] = self._blurred(made[copies], small)
@@ -374,8 +379,8 @@ class Filler:
         if bool((at < 0).any()) or bool((at >= inner).any()):
             raise UnsupportedNetworkError(f"{op} is new, and its groups keep it from passing its input on")
         made[rows] = self._blurred(torch.zeros_like(made[rows]), made)
-        centre = tuple(k // 2 for k in weight.shape[2:])
-        made[(rows, at, *centre)] = 1.0
+        centre: tuple[Any, ...] = (rows, at, *(k // 2 for k in weight.shape[2:]))
+        made[centre] = 1.0
         self._put(weight.name, made)
         if len(op.inputs) > 2:
             bias = self._large[op.inputs[2].name].detach().double().clone()

@@ -117,8 +117,8 @@ class Sizes:
                 return
         steps = sorted({math.prod(sizes) // size for size in sizes})
         raise UnsupportedNetworkError(
-            f"these {math.prod(sizes)} features are {' x '.join(map(str, sizes))} (groups, heads or places): their number"
-            f" must be a multiple of {' or '.join(map(str, steps))}, got {wanted}"
+            f"these {math.prod(sizes)} features are {' x '.join(map(str, sizes))} (groups, heads or places): their"
+            f" number must be a multiple of {' or '.join(map(str, steps))}, got {wanted}"
         )
 
     def shape(self, value: Value) -> tuple[int, ...]:
@@ -154,7 +154,7 @@ class Sizes:
 
     def _groups(self, op: Op) -> int:
         key = self.places.root((op, -1))
-        return self.new.get(key, op.options["groups"])
+        return self.new.get(key, int(op.options["groups"]))
 
     def _rewrite(self, module: nn.Module, op: Op) -> None:
         """Puts right what a module wrote down of sizes that it reshapes by."""
@@ -185,7 +185,8 @@ def _resize(module: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> None:
             setattr(module, name, new)
     for kind, names in _SIZES.items():
         if isinstance(module, kind):
-            shape = tuple(module.weight.shape) if module.weight is not None else next(iter(shapes.values()))
+            weight = module.weight
+            shape = tuple(weight.shape) if isinstance(weight, Tensor) else next(iter(shapes.values()))
             if isinstance(module, nn.modules.conv._ConvNd):
                 transposed = module.transposed
                 out, read = (shape[1], shape[0]) if transposed else (shape[0], shape[1] * module.groups)

@@ -160,11 +160,9 @@ def _options(
 ) -> dict[str, Any]:
     """Returns what the rules of a kind read of its arguments, in one form whatever form they had."""
     if op.kind == "conv":
-        dims = op.inputs[0].shape.__len__() - 2
-        found = {
-            key: _argument(args, kwargs, position, key, default)
-            for position, (key, default) in enumerate((("stride", 1), ("padding", 0), ("dilation", 1), ("groups", 1)), 3)
-        }
+        dims = len(op.inputs[0].shape) - 2
+        defaults = (("stride", 1), ("padding", 0), ("dilation", 1), ("groups", 1))
+        found = {key: _argument(args, kwargs, i, key, default) for i, (key, default) in enumerate(defaults, 3)}
         for key in ("stride", "padding", "dilation"):
             if not isinstance(found[key], str):
                 each = [found[key]] if isinstance(found[key], int) else list(found[key])
@@ -176,7 +174,6 @@ def _options(
                 found["padding"] = (0,) * dims
             elif all(total % 2 == 0 for total in same):
                 found["padding"] = tuple(total // 2 for total in same)
-        found["bias"] = len(op.inputs) > 2
         return found
     if op.kind == "permute":
         num = len(before[0])
@@ -195,10 +192,10 @@ def _options(
         dim = _argument(args, kwargs, position, "dim", 0)
         return {"dim": int(dim if dim is not None else -1) % len(before[0])}
     if op.kind in ("mean", "sum", "amax", "amin", "std", "var"):
-        dim = _argument(args, kwargs, 1, "dim", None)
-        dims = range(len(before[0])) if dim is None else _flat((dim,))
+        over = _argument(args, kwargs, 1, "dim", None)
+        listed = range(len(before[0])) if over is None else list(_flat((over,)))
         keep = bool(_argument(args, kwargs, 2, "keepdim", False))
-        return {"dims": tuple(int(d) % len(before[0]) for d in dims), "keep": keep}
+        return {"dims": tuple(int(d) % len(before[0]) for d in listed), "keep": keep}
     if op.kind == "batch_norm":
         return {"eps": float(_argument(args, kwargs, 7, "eps", 1e-5))}
     if op.kind == "layer_norm":

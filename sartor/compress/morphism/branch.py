@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -110,9 +111,11 @@ def _shortcut(over: str, given: Tensor, out: Tensor, seed: int) -> nn.Module:
             return nn.Linear(given.shape[-1], out.shape[-1], dtype=out.dtype)
         strides = [-(-a // b) for a, b in zip(given.shape[2:], out.shape[2:], strict=True)]
         if any(-(-a // s) != b for a, b, s in zip(given.shape[2:], out.shape[2:], strides, strict=True)):
-            raise UnsupportedNetworkError(f"no stride leads from {tuple(given.shape)} to {tuple(out.shape)} over {over}")
-        kind = {4: nn.Conv2d, 5: nn.Conv3d}[given.dim()]
-        return kind(given.shape[1], out.shape[1], 1, tuple(strides), bias=False, dtype=out.dtype)
+            shapes = f"from {tuple(given.shape)} to {tuple(out.shape)}"
+            raise UnsupportedNetworkError(f"no stride leads {shapes} over {over}")
+        kind: Any = {4: nn.Conv2d, 5: nn.Conv3d}[given.dim()]
+        made: nn.Module = kind(given.shape[1], out.shape[1], 1, tuple(strides), bias=False, dtype=out.dtype)
+        return made
 
 
 def _seen(network: nn.Module, path: str, inputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

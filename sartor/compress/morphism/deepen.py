@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +42,8 @@ class ParametrisedActivation(nn.Module):
         self.share = nn.Parameter(torch.tensor(float(start)))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.share * (self.act(x) - x)
+        out: Tensor = x + self.share * (self.act(x) - x)
+        return out
 
 
 def deepen(
@@ -177,7 +178,8 @@ def _layer(
         deviation = float(weight.std())
         weight.zero_()
         bias.zero_()
-        weight[(slice(None), slice(None), *[kernel // 2] * (weight.dim() - 2))] = matrix
+        centre: tuple[Any, ...] = (slice(None), slice(None), *[kernel // 2] * (weight.dim() - 2))
+        weight[centre] = matrix
         if noise:
             weight += noise * deviation * torch.randn(weight.shape, generator=generator, dtype=torch.float64)
     return layer

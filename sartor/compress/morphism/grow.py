@@ -1,4 +1,6 @@
-"""From one architecture of a space to another that contains it, with the weights (Elsken et al. 2017, arXiv:1711.04528).
+"""From one architecture of a space to another that contains it, with its weights.
+
+Elsken et al. 2017, arXiv:1711.04528, grow networks so during a search.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -119,7 +119,6 @@ def _outputs(result: object) -> list[Tensor]:
     return []
 
 
-@torch.no_grad()
 def settle(network: nn.Module, batch: Sequence[Tensor]) -> nn.Module:
     """Writes batch normalisations anew on the statistics of a batch, and returns the network.
 
@@ -131,6 +130,16 @@ def settle(network: nn.Module, batch: Sequence[Tensor]) -> nn.Module:
         network: Changed in place.
         batch: Inputs, at least a few dozen rows.
     """
+
+    def run(module: nn.Module) -> None:
+        module(*batch)
+
+    return settle_by(network, run)
+
+
+@torch.no_grad()
+def settle_by(network: nn.Module, run: Callable[[nn.Module], None]) -> nn.Module:
+    """As `settle`, on whatever ``run`` gives the network."""
     hooks = []
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     found: dict[nn.Module, tuple[Tensor, Tensor]] = {}
@@ -143,7 +152,7 @@ def settle(network: nn.Module, batch: Sequence[Tensor]) -> nn.Module:
     for norm in norms:
         hooks.append(norm.register_forward_pre_hook(see))
     with evaluating(network):
-        network(*batch)
+        run(network)
     for hook in hooks:
         hook.remove()
     for norm in norms:
