@@ -49,9 +49,9 @@ Sartor                  91.82    .432        .734
 Torch-Pruning           92.01    .496        .931
 dense, trained on       92.47   1.000       1.010
 
-Sartor loses .34 points (goal .3, missed), and rounding to multiples of 8 channels takes it to .43 of the MACs where half
-was asked for; Torch-Pruning loses .15 with .50. A standard error of such an accuracy is .27 points, and one seed does not
-tell them apart. The latency goal of .62 is missed too, on a busy machine (errors of 50%).
+Sartor loses .34 points (goal .3, missed), and rounding to multiples of 8 channels takes it to .43 of the MACs where
+half was asked for; Torch-Pruning loses .15 with .50. A standard error of such an accuracy is .27 points, and one seed
+does not tell them apart. The latency goal of .62 is missed too, on a busy machine (errors of 50%).
 
 Of the 25 architectures Sartor handles 25, Torch-Pruning 19: not ShuffleNetV2, Swin, MLP-Mixer, the LSTM, torch's
 Transformer encoder and gated units.
