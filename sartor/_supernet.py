@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import inspect
 import json
 import math
 import time
@@ -18,10 +19,10 @@ from sartor._environment import environment
 from sartor._progress import Note, PhaseStarted, SearchProgress
 from sartor._threads import one_thread
 from sartor.engine import Engine, Problem, Progress, open_task
-from sartor.errors import BudgetError, ExportError, InputError, MissingExtraError, RecordError
+from sartor.errors import BudgetError, ExportError, InputError, MissingExtraError, RecordError, near
 from sartor.goals import Goals, Limit
 from sartor.registry import find
-from sartor.runs import Record, RunInfo, find_run
+from sartor.runs import FILE_NAME, Record, RunInfo, find_run
 from sartor.space import Architecture, Space
 from sartor.strategies.listed import Listed
 from sartor.task import Task
@@ -123,7 +124,8 @@ def train_supernet(
     Args:
         task: A task, or the name of a built-in one on its bundled data.
         method: Name of a method of `sartor.supernets`.
-        method_options: Its keyword arguments.
+        method_options: Its keyword arguments; ``costs`` also as a text, ``macs`` or ``latency@DEVICE``, of which a
+            table is made: what each value of a choice adds beside the baseline's other choices.
         epochs: Length of the training; by default four times a full training of one network.
         seed: Same seed, same weights.
         workers: 1 trains in a process of its own, 0 in this one.
@@ -151,6 +153,10 @@ def train_supernet(
     if ranks < 1:
         raise InputError(f"expected at least 1 process, got {ranks}")
     options = dict(method_options or {})
+    if isinstance(options.get("costs"), str):
+        takes_fixed = "fixed_cost" in inspect.signature(spec.load()).parameters
+        made = _costs(task, space, options["costs"], Path(out), name, resume)
+        options = {**made, **options, "costs": made["costs"]} if takes_fixed else {**options, "costs": made["costs"]}
     primary = task.metrics[task.primary]
     config = {
         "task": task.reference(),
@@ -205,6 +211,40 @@ def train_supernet(
                 say(Note(text))
             record.set_state(run.id, "complete")
             return _opened(record, record.run(run.id))
+
+
+def _costs(task: Task, space: Space, text: str, folder: Path, name: str, resume: bool) -> dict[str, Any]:
+    """Returns the table of ``costs`` that ``macs``, ``latency@DEVICE`` and the like stand for, and the ``fixed_cost`` of
+    what is not chosen; latencies in microseconds.
+
+    Measured ones differ from one time to the next: a training that is resumed keeps those that it began with.
+    """
+    from sartor.contracts import Candidate
+    from sartor.devices.counts import Counts
+    from sartor.devices.named import find_device
+    from sartor.supernets._costs import table_of
+    from sartor.units import canonical
+
+    if resume and (folder / FILE_NAME).exists():
+        with Record(folder, read_only=True) as record:
+            earlier = [run for run in record.runs() if run.kind == KIND and run.config["task_name"] == name]
+        kept = earlier[-1].config["supernet_options"] if earlier else {}
+        if isinstance(kept.get("costs"), dict):
+            return {name: kept[name] for name in ("costs", "fixed_cost") if name in kept}
+    what, at, where = text.partition("@")
+    figure = canonical(what)
+    device = find_device(where).device if at else Counts() if figure in Counts.figures else find_device("cpu").device
+    if figure not in device.figures:
+        raise InputError(f"costs={text}: {device.name} does not give it{near(figure, device.figures)}")
+    scale = 1e3 if figure == "latency_ms" else 1.0
+
+    def cost(architecture: Architecture) -> float:
+        return scale * device.cost(Candidate(task, space, architecture))[figure].value
+
+    base = task.baseline()
+    table = table_of(space, base, cost)
+    chosen = sum(costs[list(space.values(key)).index(base[key])] for key, costs in table.items() if key in base)
+    return {"costs": table, "fixed_cost": max(0.0, cost(base) - chosen)}
 
 
 def _epochs_of(task: Task) -> float:

@@ -58,7 +58,10 @@ def make_method(
     decided: dict[str, Label] = {}
     while True:
         try:
-            method: Method = make(space.given(decided) if decided else space, inputs, seed=seed, **options)
+            given = dict(options)
+            if given.get("costs"):
+                given["costs"] = {key: own for key, own in given["costs"].items() if key not in decided}
+            method: Method = make(space.given(decided) if decided else space, inputs, seed=seed, **given)
         except ShapesDifferError as error:
             more = {key: start[key] for key in error.keys if key in start and key not in decided}
             if not more:

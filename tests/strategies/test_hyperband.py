@@ -133,7 +133,9 @@ def test_a_sampler_that_promotes_itself_is_refused() -> None:
 
 @pytest.mark.parametrize("strategy", ["asha", "hyperband", "bohb", "random"])
 def test_a_search_gives_a_strategy_that_promotes_all_rungs_and_puts_halving_around_the_others(strategy: str) -> None:
-    job = SimpleNamespace(goals=ACCURACY, strategy=strategy, strategy_options={}, halving=True, weights=None, alone=None)
+    job = SimpleNamespace(
+        goals=ACCURACY, strategy=strategy, strategy_options={}, halving=True, weights=None, alone=None
+    )
     made = _Job.make(cast("Any", job), SPACE, FIDELITIES, 0, ())
     assert type(made).__name__ == {"random": "Asha"}.get(strategy, strategy.capitalize())
     assert {proposal.fidelity for proposal in _told(made, 60)} == set(FIDELITIES)
