@@ -214,8 +214,9 @@ def train_supernet(
 
 
 def _costs(task: Task, space: Space, text: str, folder: Path, name: str, resume: bool) -> dict[str, Any]:
-    """Returns the table of ``costs`` that ``macs``, ``latency@DEVICE`` and the like stand for, and the ``fixed_cost`` of
-    what is not chosen; latencies in microseconds.
+    """Returns the table of ``costs`` that ``macs``, ``latency@DEVICE`` and the like stand for, and the ``fixed_cost``.
+
+    The latter is of what is not chosen; latencies are in microseconds.
 
     Measured ones differ from one time to the next: a training that is resumed keeps those that it began with.
     """
