@@ -1,14 +1,14 @@
 """Network morphism: how exact it is, how many steps it saves, and what a search by it saves.
 
-    python benchmarks/_compress_morphism.py --images ../shared/data/images            # about 40 minutes, 3 seeds
+    python benchmarks/_compress_morphism.py --images ../shared/data/images            # about 40 minutes
     python benchmarks/_compress_morphism.py --images ../shared/data/images --quick    # within two minutes
 
 Exactness: pairs of random architectures of each ready-made space, a few changes of choices apart, with random weights
 and statistics; where one contains the other, the largest difference of their outputs in float64 over the largest output
 is taken. Pairs that do not contain one another must be refused: the number of each is printed.
 
-Steps: CIFAR-10 at 32x32 (``resnet-like`` space, the images task's own recipe). A small network is trained; a larger one
-of two to three times its widths and larger kernels is trained from scratch, and grown from the small one and trained
+Steps: CIFAR-10 at 32x32 (``resnet-like`` space, the images task's own recipe). A small network is trained; a larger
+one of two to three times its widths and larger kernels is trained from scratch, and grown from the small one and trained
 for an eighth, a quarter and half of those steps, each with its own warm-up and cooldown. The ratio is the least share
 whose mean test accuracy over the seeds is at least that from scratch. What the small network had cost is printed beside
 it: it is sunk where the network was there already, and is not where it was not.

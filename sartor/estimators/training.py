@@ -345,9 +345,14 @@ def _inherit(
     from sartor.compress.morphism.grow import load
     from sartor.compress.morphism.inherit import inherit, settle_by
 
-    parent = Candidate(candidate.task, candidate.space, architecture, seed).network
-    load(parent, weights)
-    network = inherit(parent, candidate.network, candidate.inputs, seed=seed)
+    parent, network = Candidate(candidate.task, candidate.space, architecture, seed), candidate.network
+    load(parent.network, weights)
+    # Example inputs are the deployed network's; where it is made of other weights, they are tried on the network.
+    wrapped = {id(p) for p in network.parameters()} <= {id(p) for p in candidate.deployed.parameters()}
+    if wrapped:
+        inherit(parent.deployed, candidate.deployed, candidate.inputs, seed=seed)
+    else:
+        inherit(parent.network, network, candidate.inputs, seed=seed)
     recipe = candidate.task.recipe_for(candidate.architecture)
     step = Step(0, 1, seed, recipe, architecture=candidate.architecture)
     batch = learner.batch(network, train, step)

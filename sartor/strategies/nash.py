@@ -52,6 +52,8 @@ _NUM_SMALL = 32
 """Random architectures of which a climb starts from the smallest."""
 _NUM_TRIES = 48
 """Variations tried until one only grows."""
+_MAX_SHRUNK = 500
+"""Neighbours looked through for a smaller one."""
 _MAX_LISTED = 20_000
 """Neighbours looked through when random ones are no longer new."""
 _REFUSED = "UnsupportedNetworkError"
@@ -143,7 +145,7 @@ class Nash:
         return proposals
 
     def _start(self) -> Architecture | None:
-        """Returns the next given architecture, then the smallest of a few random ones; None when none is left."""
+        """Returns the next given architecture, then a small one; None when none is left."""
         if self._fresh.has_initial:
             return self._fresh.drawn()
         rng = self._fresh.rng
@@ -152,8 +154,21 @@ class Nash:
         if not new:
             return self._fresh.drawn()
         smallest = min(new, key=self._size)
+        if not len(self._fresh):
+            # Later climbs begin elsewhere.
+            smallest = self._shrunk(smallest)
         self._fresh.take(smallest)
         return smallest
+
+    def _shrunk(self, architecture: Architecture) -> Architecture:
+        """Returns what always the smallest neighbour leads to."""
+        size = self._size(architecture)
+        while True:
+            near = list(islice(self._space.neighbours(architecture), _MAX_SHRUNK))
+            smaller = min(near, key=self._size, default=architecture)
+            if not self._size(smaller) < size:
+                return architecture
+            architecture, size = smaller, self._size(smaller)
 
     def _size(self, architecture: Architecture) -> float:
         """Returns how large an architecture is, by the ranks of its numbers."""

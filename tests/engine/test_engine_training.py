@@ -22,9 +22,12 @@ FIDELITIES = (Fidelity(1), Fidelity(3))
 
 def search(out: Path, *, workers: int, on_event: Any = None) -> list[Any]:
     task = Digits(rows=300)
-    first, second = task.baseline(), next(iter(task.space().neighbours(task.baseline())))
+    first = task.baseline()
+    second = task.space().architecture({**first, "network.width": 4})
     asked = [
-        Proposal(first, FIDELITIES[0]), Proposal(second, FIDELITIES[0]), Proposal(first, FIDELITIES[1], continues=0)
+        Proposal(first, FIDELITIES[0]), Proposal(second, FIDELITIES[0]), Proposal(first, FIDELITIES[1], continues=0),
+        # Of another architecture, whose weights it inherits.
+        Proposal(first, FIDELITIES[0], continues=1, replicate=1),
     ]
     problem = Problem(
         task.reference(), devices=("sartor.devices.counts:Counts",), fidelities=FIDELITIES,
@@ -56,6 +59,6 @@ def test_trainings_in_killed_workers_end_bit_equal(tmp_path: Path) -> None:
             assert event.again
 
     peace = search(tmp_path / "peace", workers=0)
-    assert [row[3] for row in peace[:3]] == ["complete"] * 3 and [row[1] for row in peace[3:]] == ["network"] * 3
+    assert [row[3] for row in peace[:4]] == ["complete"] * 4 and [row[1] for row in peace[4:]] == ["network"] * 4
     assert search(tmp_path / "war", workers=1, on_event=kill) == peace
     assert kills == 1

@@ -39,7 +39,10 @@ def test_convolutions_are_widened_with_all_that_holds_the_same_channels(layer: s
 
 @pytest.mark.parametrize(
     ("layer", "width"),
-    [("embedding.conv", 17), ("layers.0.ffn.expand", 70), ("layers.1.attention.query", 16), ("layers.0.ffn.reduce", 24)],
+    [
+        ("embedding.conv", 17), ("layers.0.ffn.expand", 70), ("layers.1.attention.query", 16),
+        ("layers.0.ffn.reduce", 24),
+    ],
 )
 def test_layers_of_a_transformer_are_widened(layer: str, width: int) -> None:
     network = attending()
@@ -109,7 +112,8 @@ def test_float32_networks_are_deepened_too() -> None:
 
 
 def test_skips_and_branches_start_at_nothing_and_learn() -> None:
-    network = shaken(nn.Sequential(nn.Conv2d(3, 6, 3, 2, 1), nn.Conv2d(6, 6, 3, padding=1), nn.Flatten(), nn.Linear(384, 2)))
+    convs = nn.Conv2d(3, 6, 3, 2, 1), nn.Conv2d(6, 6, 3, padding=1)
+    network = shaken(nn.Sequential(*convs, nn.Flatten(), nn.Linear(384, 2)))
     branch = nn.Sequential(nn.Conv2d(6, 6, 5, padding=2), nn.ReLU()).double()
     for large in (
         add_skip(network, "0", images()), add_skip(network, "1", images()), add_skip(network, "3", images()),
