@@ -8,13 +8,14 @@ and statistics; where one contains the other, the largest difference of their ou
 is taken. Pairs that do not contain one another must be refused: the number of each is printed.
 
 Steps: CIFAR-10 at 32x32 (``resnet-like`` space, the images task's own recipe). A small network is trained; a larger
-one of two to three times its widths and larger kernels is trained from scratch, and grown from the small one and trained
+one of two to three times its widths and larger kernels is trained from scratch, and grown from the small one and
+trained
 for an eighth, a quarter and half of those steps, each with its own warm-up and cooldown. The ratio is the least share
 whose mean test accuracy over the seeds is at least that from scratch. What the small network had cost is printed beside
 it: it is sunk where the network was there already, and is not where it was not.
 
-Search: ``nash`` and ``local-search`` on the same space with trainings of one epoch on a tenth of the images. Counted are
-the trainings until ``nash`` is as good on the validation part as local search after all of its trainings.
+Search: ``nash`` and ``local-search`` on the same space with trainings of one epoch on a tenth of the images. Counted
+are the trainings until ``nash`` is as good on the validation part as local search after all of its trainings.
 
 Results: see ``RESULTS`` in this file, negative ones included.
 """

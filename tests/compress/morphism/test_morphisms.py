@@ -40,7 +40,9 @@ def test_convolutions_are_widened_with_all_that_holds_the_same_channels(layer: s
 @pytest.mark.parametrize(
     ("layer", "width"),
     [
-        ("embedding.conv", 17), ("layers.0.ffn.expand", 70), ("layers.1.attention.query", 16),
+        ("embedding.conv", 17),
+        ("layers.0.ffn.expand", 70),
+        ("layers.1.attention.query", 16),
         ("layers.0.ffn.reduce", 24),
     ],
 )
@@ -116,7 +118,9 @@ def test_skips_and_branches_start_at_nothing_and_learn() -> None:
     network = shaken(nn.Sequential(*convs, nn.Flatten(), nn.Linear(384, 2)))
     branch = nn.Sequential(nn.Conv2d(6, 6, 5, padding=2), nn.ReLU()).double()
     for large in (
-        add_skip(network, "0", images()), add_skip(network, "1", images()), add_skip(network, "3", images()),
+        add_skip(network, "0", images()),
+        add_skip(network, "1", images()),
+        add_skip(network, "3", images()),
         add_branch(network, "1", branch, images()),
     ):
         check(network, large)
