@@ -1,7 +1,7 @@
 """Network morphism: how exact it is, how many steps it saves, and what a search by it saves.
 
-    python benchmarks/_compress_morphism.py --images ../shared/data/images            # about 40 minutes
-    python benchmarks/_compress_morphism.py --images ../shared/data/images --quick    # within two minutes
+    python benchmarks/_compress_morphism.py --images DIR            # about 40 minutes; DIR has cifar10_train_a.npz
+    python benchmarks/_compress_morphism.py --images DIR --quick    # within two minutes
 
 Exactness: pairs of random architectures of each ready-made space, a few changes of choices apart, with random weights
 and statistics; where one contains the other, the largest difference of their outputs in float64 over the largest output
