@@ -5,6 +5,7 @@
 | ``random`` | uniform sampling | the baseline that a strategy must beat |
 | ``local-search`` | hill climbing with restarts (White et al. 2021) | small spaces, one objective |
 | ``evolution`` | regularised (aging) evolution (Real et al. 2019) | many cheap evaluations |
+| ``nash`` | hill climbing by morphisms (Elsken et al. 2017): children keep weights | long trainings |
 | ``nsga2`` | NSGA-II (Deb et al. 2002) | several objectives, many trials |
 | ``bayesian`` | Gaussian processes, Thompson sampling (Paria et al. 2020) | few, costly trainings: the default |
 | ``tpe`` | tree-structured Parzen estimator (Bergstra et al. 2011) | many trainings, numbers, little time |

@@ -32,7 +32,7 @@ from sartor.goals import Goals
 from sartor.registry import Spec
 from sartor.space import Architecture, Space
 from sartor.strategies._costs import CostModel
-from sartor.strategies._fidelity import highest
+from sartor.strategies._fidelity import ascending
 from sartor.strategies._fresh import Fresh, check_at_least
 from sartor.strategies._standing import Standing, standing
 from sartor.trials import Fidelity, Proposal, Trial
@@ -44,6 +44,7 @@ SPEC = Spec(
     citation="Elsken et al. 2017, arXiv:1711.04528",
     needs="Trainings, kept on disk; a space in which architectures contain others (widths, kernels, depths).",
     when="When trainings are long and a few epochs on top of a trained network tell which growth helps.",
+    promotes=True,
     inherits=True,
 )
 
@@ -65,7 +66,7 @@ class Nash:
     Args:
         space: Where architectures come from.
         goals: The primary objective and the limits are read.
-        fidelities: Ascending; the last is what each trial is trained on top of its parent.
+        fidelities: Ascending; the first is what each trial is trained on top of its parent, so that all compare.
         seed: Same seed and results, same proposals.
         initial: Proposed first, from scratch; the climb starts from the best.
         num_children: Of a generation; 8 in the paper.
@@ -91,7 +92,7 @@ class Nash:
         check_at_least("num_children", num_children, 1)
         check_at_least("num_morphisms", num_morphisms, 1)
         check_at_least("patience", patience, 1)
-        self._space, self._goals, self._fidelity = space, goals, highest(fidelities)
+        self._space, self._goals, self._fidelity = space, goals, ascending(fidelities)[0]
         self._num_children, self._num_morphisms, self._patience = num_children, num_morphisms, patience
         self._fresh = Fresh(space, np.random.default_rng([seed, 19]), initial)
         self._costs = CostModel(space, goals)
@@ -107,8 +108,8 @@ class Nash:
         """Generations of this climb without improvement."""
         self._waiting: dict[str, int] = {}
         """Digest of what was asked and not told -> trial number of its parent."""
-        self._refused: dict[str, None] = {}
-        """Changes that cannot be made."""
+        self._refused: list[list[str]] = []
+        """Changes that cannot be made together."""
         self._starts: list[tuple[int, Standing]] = []
 
     # ---- asking
@@ -188,7 +189,7 @@ class Nash:
         rng = self._fresh.rng
         for _ in range(_NUM_TRIES):
             child = self._fresh.likely(partial(self._grown, parent, int(rng.integers(1, self._num_morphisms + 1))))
-            if child != parent and self._fresh.take(child):
+            if self._may_grow(parent, child) and self._fresh.take(child):
                 return child
         rest = [
             neighbour
@@ -222,9 +223,10 @@ class Nash:
                 continue
             listed = value in self._space.values(key) and other in self._space.values(key)
             numbers = isinstance(value, (int, float)) and isinstance(other, (int, float))
-            if (listed and numbers and other < value) or _change(key, value, other) in self._refused:
+            if listed and numbers and other < value:
                 return False
-        return small != large
+        made = set(_changes(small, large))
+        return bool(made or small != large) and not any(made.issuperset(refused) for refused in self._refused)
 
     # ---- results
 
@@ -277,11 +279,12 @@ class Nash:
                 self._best = (trial.number, result)
 
     def _refuse(self, parent: Architecture, child: Architecture) -> None:
-        """Remembers a change that cannot be made, where it was the only one."""
-        both = [key for key in parent if key in child]
-        changes = [_change(key, parent[key], child[key]) for key in both if parent[key] != child[key]]
-        if len(changes) == 1:
-            self._refused[changes[0]] = None
+        """Remembers changes that cannot be made: the one that is of no number where there is one, else all together."""
+        made = _changes(parent, child)
+        others = [change for change, is_number in made.items() if not is_number]
+        refused = others if len(others) == 1 else sorted(made)
+        if refused and refused not in self._refused:
+            self._refused.append(refused)
 
     # ---- state
 
@@ -294,7 +297,7 @@ class Nash:
             "asked": self._asked,
             "failures": self._failures,
             "waiting": dict(self._waiting),
-            "refused": list(self._refused),
+            "refused": [list(changes) for changes in self._refused],
             "starts": [_to_json(start) for start in self._starts],
         }
 
@@ -303,7 +306,7 @@ class Nash:
         self._costs.load_state_dict(state["costs"])
         self._parent, self._best = self._from_json(state["parent"]), self._from_json(state["best"])
         self._asked, self._failures = state["asked"], state["failures"]
-        self._waiting, self._refused = dict(state["waiting"]), dict.fromkeys(state["refused"])
+        self._waiting, self._refused = dict(state["waiting"]), [list(changes) for changes in state["refused"]]
         self._starts = [start for each in state["starts"] if (start := self._from_json(each)) is not None]
 
     def _from_json(self, value: Sequence[Any] | None) -> tuple[int, Standing] | None:
@@ -314,5 +317,10 @@ def _to_json(of: tuple[int, Standing] | None) -> list[Any] | None:
     return None if of is None else [of[0], of[1].to_json()]
 
 
-def _change(key: str, before: object, after: object) -> str:
-    return f"{key}: {before!r} to {after!r}"
+def _changes(small: Architecture, large: Architecture) -> dict[str, bool]:
+    """Returns what differs of the choices that both have, and whether it is a number."""
+    return {
+        f"{key}: {small[key]!r} to {large[key]!r}": isinstance(small[key], (int, float))
+        for key in small
+        if key in large and small[key] != large[key]
+    }
