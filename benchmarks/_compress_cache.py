@@ -36,8 +36,8 @@ from sartor.training import Learner, Recipe, Single, Step, fit
 
 RESULTS = """
 27 November 2026, Intel Xeon, 2 virtual cores beside other work, seed 0, --quick alone (150 steps: a model far from
-trained): validation 134.0, with 100 states kept 117.6, with 500 116.8; test 138.1 without and 125.7 with 500, a ratio of
-.91. The full run has not been made; a better model leaves less to gain.
+trained): validation 134.0, with 100 states kept 117.6, with 500 116.8; test 138.1 without and 125.7 with 500, a ratio
+of .91. The full run has not been made; a better model leaves less to gain.
 """
 
 TEXT = "../shared/data/text/tinyshakespeare.txt.gz"

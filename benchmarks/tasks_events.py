@@ -39,9 +39,9 @@ from sartor.trials import Fidelity
 
 RESULTS = """
 27 November 2026, Intel Xeon, 2 virtual cores beside other work, --quick alone (one seed, two architectures, 60 steps):
-simulated -1.845 nats an event (untuned -1.925, Poisson -2.058, exponential Hawkes and the truth -1.801): 83% of the gap
-closed; earthquakes .014 (untuned -.047, Poisson -.057, exponential Hawkes .045): behind the exponential Hawkes process by
-.031. Integrals are right to 2e-5 nats. The full run has not been made; so short trainings decide nothing.
+simulated -1.845 nats an event (untuned -1.925, Poisson -2.058, exponential Hawkes and the truth -1.801): 83% of the
+gap closed; earthquakes .014 (untuned -.047, Poisson -.057, exponential Hawkes .045): behind the exponential Hawkes
+process by .031. Integrals are right to 2e-5 nats. The full run has not been made; so short trainings decide nothing.
 """
 
 MAGNITUDES = (1.5, 2.0)
