@@ -99,7 +99,7 @@ def measure(
 @app.command
 def calibrate(
     *,
-    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    out: Annotated[Path, Parameter(name=["--out", "-o"])] = Path("this-machine.json"),
     networks: Annotated[int, Parameter(name=["--networks", "-n"])] = 20,
     device: Annotated[str, Parameter(name=["--device", "-d"])] = "cpu",
     space: Annotated[list[str] | None, Parameter(negative=())] = None,
