@@ -4,7 +4,7 @@
     python benchmarks/devices.py --only latency --measure 280     # measures for so long into --cache; repeat
     python benchmarks/devices.py --table DIR --quick              # within a minute
 
-**latency**: random networks of the seven ready-made spaces, for 28x28x1 and 32x32x3 in turn, through ONNX Runtime on
+**latency**: random networks of the ready-made spaces, for 28x28x1 and 32x32x3 in turn, through ONNX Runtime on
 one thread. 150 are held out. The predictor is calibrated on the first 20 of 100 others, and on all of these. ``macs``
 is a line through multiply-accumulates. What is measured is kept in ``--cache``; of several sessions of a network the
 fastest counts.
@@ -26,13 +26,19 @@ latencies, which nobody has who measures ten: where it is higher, the predictor 
 FBNet's table has batches of 64 where NAS-Bench-201's has 256.
 
 Measured, 27 November 2026, two shared virtual cores of an Intel Xeon with AMX (family 6, model 167), ONNX Runtime 1.32:
-- latency, 20 networks: 6.2% mean, 12.5% 90th percentile, Spearman .992; 100 networks: 6.5%, 12.8%, .992; a line through
-  multiply-accumulates: 40%, 68%, .603. The goals were 6%, 12%, .99 and 4%: all but the rank correlation are missed,
-  narrowly with 20 and clearly with 100. The machine was busy: the two or three sessions of one network were more than
-  10% apart for 61% of them; 57 of the 150 and 74 of the 100 were never measured in quiet. What a quiet machine
-  gives is not known.
-  Choosing the 20 for what they consist of was tried and is worse (17%): it takes the largest networks, and what is
-  learnt from these does not hold for small ones.
+- latency, before ``fabric`` joined the spaces:
+
+  | calibrated on | mean error | 90th percentile | Spearman |
+  |---|---|---|---|
+  | 20 | 6.2% | 12.5% | .992 |
+  | 100 | 6.5% | 12.8% | .992 |
+  | a line through multiply-accumulates | 40.2% | 68.1% | .603 |
+
+  The goals were 6%, 12% and .99 with 20, and 4% with 100. The two or three sessions of one network were more than 10%
+  apart for 61% of the networks, as the cores were rarely quiet (57 of the 150 and 74 of the 100 never were): what a
+  quiet machine gives is not known, nor is 100 better than 20 under this noise. Choosing the 20 for what they consist of
+  was tried and left: on the other networks to calibrate on it was worse than drawing them (13.5% against 11.6%), and on
+  the 150 too (16.6%), as it takes large networks. A prediction takes a millisecond.
 - memory: equal on ten networks of ten.
 - roofline, median of measured over estimated and Spearman (of multiply-accumulates): Raspberry Pi 4 2.8, .853 (.865);
   Pixel 3 against pixel-4-cpu 4.5, .829 (.833); Eyeriss 3.4, .499 (.482); Edge TPU 24, .171 (.182). So its order is no

@@ -193,7 +193,8 @@ def test_a_search_whose_machine_vanishes_stops_and_goes_on_when_it_is_back(tmp_p
 
     options = {
         "limits": ["latency=1s"], "trials": 3, "epochs": 0.1, "finalists": 1, "halving": False, "workers": 0,
-        "slots": 1, "devices": ("counts", f"http://127.0.0.1:{port}"), "out": tmp_path / "out", "strategy": "random",
+        "slots": 1,
+        "devices": ("counts", f"http://127.0.0.1:{port}"), "out": tmp_path / "out", "strategy": "random",
     }
     from sartor._progress import SearchProgress
 
