@@ -11,28 +11,27 @@ from sartor._calibrate import Drawn, SpaceTable, draw
 from sartor.devices._profile import Timed, profile
 from sartor.devices.cpu import CpuLatency
 from sartor.devices.kernels import kernels_of
-from sartor.devices.predictor import Measured, choose
+from sartor.devices.predictor import Measured
 
 SEED_HELD_OUT, SEED_CALIBRATION = 1, 2
 NUM_HELD_OUT, NUM_CALIBRATION, NUM_FEW = 150, 100, 20
 
 
 class Networks:
-    """The networks of the benchmark: 150 held out, 100 to calibrate on, of which 20 are chosen unmeasured."""
+    """The networks of the benchmark: 150 held out, 100 to calibrate on, of which the first 20 are the few."""
 
     def __init__(self, cache: Path, num_held_out: int = NUM_HELD_OUT, num_calibration: int = NUM_CALIBRATION) -> None:
         self._cache, self._spaces, self._shapes = cache, SpaceTable(), dict[Any, Any]()
         self.held_out = draw(num_held_out, SEED_HELD_OUT, self._spaces)
         self.calibration = draw(num_calibration, SEED_CALIBRATION, self._spaces)
-        kernels = [kernels_of(*each.build(self._spaces), self._shapes) for each in self.calibration]
-        self.few = [self.calibration[i] for i in choose(kernels, min(NUM_FEW, num_calibration))]
+        self.few = self.calibration[:NUM_FEW]
         self._found: dict[str, list[dict[str, Any]]] = {}
         for line in cache.read_text().splitlines() if cache.exists() else []:
             entry = json.loads(line)
             self._found.setdefault(entry["key"], []).append(entry)
 
     def measure(self, seconds: float) -> None:
-        """Measures what is missing, the chosen twenty first, for so long; then what was measured fewest times again."""
+        """Measures what is missing, the twenty first, for so long; then what was measured fewest times again."""
         device, begin = CpuLatency(max_attempts=2), time.monotonic()
         order = [
             *((each, SEED_CALIBRATION) for each in self.few),

@@ -5,9 +5,9 @@
     python benchmarks/devices.py --table DIR --quick              # within a minute
 
 **latency**: random networks of the ready-made spaces, for 28x28x1 and 32x32x3 in turn, through ONNX Runtime on
-one thread. 150 are held out. The predictor is calibrated on 20, which are chosen unmeasured from 100 for what they
-consist of (``latency_random_20``: on the first 20 instead), and on all 100. ``macs`` is a line through
-multiply-accumulates. What is measured is kept in ``--cache``; of several sessions of a network the fastest counts.
+one thread. 150 are held out. The predictor is calibrated on the first 20 of 100 others, and on all of these. ``macs``
+is a line through multiply-accumulates. What is measured is kept in ``--cache``; of several sessions of a network the
+fastest counts.
 
 **memory**: the peak activation memory of ``sartor.devices.counts`` against torch's ``MemTracker`` while the exported
 network runs operation by operation, each result freed behind its last reader: equal, byte for byte, or not.
@@ -25,27 +25,29 @@ latencies, which nobody has who measures ten: where it is higher, the predictor 
 
 FBNet's table has batches of 64 where NAS-Bench-201's has 256.
 
-RESULTS
+Measured, 27 November 2026, two shared virtual cores of an Intel Xeon with AMX (family 6, model 167), ONNX Runtime 1.32:
+- latency, before ``fabric`` joined the spaces:
+
+  | calibrated on | mean error | 90th percentile | Spearman |
+  |---|---|---|---|
+  | 20 | 6.2% | 12.5% | .992 |
+  | 100 | 6.5% | 12.8% | .992 |
+  | a line through multiply-accumulates | 40.2% | 68.1% | .603 |
+
+  The goals were 6%, 12% and .99 with 20, and 4% with 100. The two or three sessions of one network were more than 10%
+  apart for 61% of the networks, as the cores were rarely quiet (57 of the 150 and 74 of the 100 never were): what a
+  quiet machine gives is not known, nor is 100 better than 20 under this noise. Choosing the 20 for what they consist of
+  was tried and left: on the other networks to calibrate on it was worse than drawing them (13.5% against 11.6%), and on
+  the 150 too (16.6%), as it takes large networks. A prediction takes a millisecond.
+- memory: equal on ten networks of ten.
+- roofline, median of measured over estimated and Spearman (of multiply-accumulates): Raspberry Pi 4 2.8, .853 (.865);
+  Pixel 3 against pixel-4-cpu 4.5, .829 (.833); Eyeriss 3.4, .499 (.482); Edge TPU 24, .171 (.182). So its order is no
+  better than that of multiply-accumulates here, where all networks are of one kind.
 
 Measured, NAS-Bench-201, chosen, seeds 0 to 9: titan_rtx_256 .994, gold_6226 .983, fpga .993, pixel2 .892, raspi4 .928
 (+- .028 between seeds), eyeriss .983; mean .9625. The goal was .968; gold_6226 is behind
 HELP, and pixel2 (.894) and raspi4 (.967) behind the device of the pool that is most alike.
 FBNet, seed 0 only: .984, .903, .933, .772, .954, .976, mean .920 (most alike: .891, raspi4 .957 ahead).
-
-Measured, latency, 27 November 2026, Intel Xeon, 2 virtual cores that were rarely quiet (57 of the 150 held-out networks
-and 26 of the 100 to calibrate on were only ever timed beside other work; before ``fabric`` joined the spaces):
-
-| calibrated on | mean error | 90th percentile | Spearman |
-|---|---|---|---|
-| the first 20 | 6.3% | 12.2% | .992 |
-| 20 chosen unmeasured (17 of them timed beside other work alone) | 16.6% | 33.6% | .986 |
-| 100 | 6.8% | 12.9% | .992 |
-| a line through multiply-accumulates | 71.2% | 174.5% | .603 |
-
-The goals were 6%, 12% and .99 with 20, and 4% with 100. Whether choosing helps was not seen, as a busy machine spoilt
-those twenty; nor is 100 better than 20 under this noise. A prediction takes 0.6 ms.
-
-Memory: the counted peak equals the allocator's trace to the byte on ten of ten networks.
 
 Tables: ``nasbench201_latency.parquet``, ``nasbench201.parquet`` and ``fbnet_latency.parquet`` in ``DIR``.
 """
@@ -147,7 +149,7 @@ def latency_part(cache: Path, seconds: float, quick: bool) -> dict[str, float]:
     few, few_busy = networks.measured(networks.few, SEED_CALIBRATION)
     many, many_busy = networks.measured(networks.calibration, SEED_CALIBRATION)
     print(
-        f"latency: {len(held)} networks held out ({held_busy} only ever beside other work), {len(few)} chosen"
+        f"latency: {len(held)} networks held out ({held_busy} only ever beside other work), {len(few)} few"
         f" ({few_busy}), {len(many)} to calibrate on ({many_busy})"
     )
     if len(held) < 3 or len(few) < FEWEST:
@@ -155,7 +157,7 @@ def latency_part(cache: Path, seconds: float, quick: bool) -> dict[str, float]:
         return {}
     actual = np.array([network.latency_ms for network in held])
     found = {}
-    for name, own in (("20", few), ("random_20", many[:20]), ("100", many)):
+    for name, own in (("20", few), ("100", many)):
         if len(own) < FEWEST:
             continue
         model = fit(own)

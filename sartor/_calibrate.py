@@ -22,7 +22,7 @@ from sartor.devices._profile import Timed, profile
 from sartor.devices.cpu import CpuLatency
 from sartor.devices.kernels import kernels_of
 from sartor.devices.named import FORMAT, find_device
-from sartor.devices.predictor import Measured, Validation, choose, fit, validate
+from sartor.devices.predictor import Measured, Validation, fit, validate
 from sartor.errors import InputError, near
 from sartor.trials import Figure
 
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 FORMS = ((28, 1), (32, 3))
 """Side and channels of the images that networks are drawn for by default."""
 NUM_CLASSES = 10
-NUM_CANDIDATES = 5
-"""Networks drawn for each one that is measured: those that differ most are taken."""
 FEWEST_NETWORKS, MOST_NETWORKS = 8, 1000
 """A fifth is held out in turn, and the rest must still do."""
 
@@ -150,7 +148,7 @@ def calibrate(
 
     Args:
         file: Where to write, ``.json``.
-        networks: How many to measure, at least 8; they are chosen from five times as many.
+        networks: How many to measure, at least 8: random ones, the spaces and forms in turn.
         device: What measures, as ``sartor.devices.named`` names it; operators are profiled where it is this machine's
             ONNX Runtime.
         seed: Of the networks.
@@ -174,21 +172,19 @@ def calibrate(
     if not isinstance(measuring, Measures):
         raise InputError(f"device {device} does not measure: calibrate on cpu or on http://HOST:PORT")
     spaces, shapes = SpaceTable(), dict[Any, Any]()
-    candidates = draw(NUM_CANDIDATES * networks, seed, spaces, names=names, forms=forms)
-    kernels = [kernels_of(*each.build(spaces), shapes) for each in candidates]
-    chosen = choose(kernels, networks)
+    drawn = draw(networks, seed, spaces, names=names, forms=forms)
+    kernels = [kernels_of(*each.build(spaces), shapes) for each in drawn]
     head = {"device": measuring.name, "seed": seed, "names": list(names), "forms": [list(form) for form in forms]}
     kept = _Kept(path, head)
     measured = []
     with one_thread():
-        for done, position in enumerate(chosen):
-            each = candidates[position]
+        for done, each in enumerate(drawn):
             entry = kept.get(each.name)
             if entry is None:
                 entry = kept.add(each.name, _measure(each, spaces, measuring))
             figure = Figure.from_json(entry["latency"])
             measured.append(
-                Measured(each.name, kernels[position], figure.value, tuple(map(Timed.from_json, entry["profile"])))
+                Measured(each.name, kernels[done], figure.value, tuple(map(Timed.from_json, entry["profile"])))
             )
             if on_network is not None:
                 on_network(done, each.name, figure)

@@ -25,8 +25,8 @@ __all__ = ["Kernel", "Kind", "kernels_of", "kernels_in"]
 
 Kind = Literal[
     "convolution", "pointwise", "depthwise", "grouped", "linear", "matmul", "max_pool", "average_pool", "reduce",
-    "normalise", "activation", "add", "multiply", "concat", "softmax", "layer_norm", "transpose", "reshape", "slice",
-    "other",
+    "normalise", "activation", "gelu", "add", "multiply", "concat", "softmax", "layer_norm", "transpose", "reshape",
+    "slice", "other",
 ]
 
 Shape = tuple[int, ...]
@@ -107,7 +107,7 @@ _NAMES: dict[str, Kind] = {
     "native_layer_norm": "layer_norm", "native_group_norm": "layer_norm",
     "relu": "activation", "relu_": "activation", "hardtanh": "activation", "hardtanh_": "activation",
     "clamp": "activation", "clamp_min": "activation", "sigmoid": "activation", "sigmoid_": "activation",
-    "tanh": "activation", "silu": "activation", "silu_": "activation", "gelu": "activation",
+    "tanh": "activation", "silu": "gelu", "silu_": "gelu", "gelu": "gelu",
     "hardsigmoid": "activation", "hardsigmoid_": "activation", "hardswish": "activation", "hardswish_": "activation",
     "leaky_relu": "activation", "leaky_relu_": "activation", "elu": "activation", "elu_": "activation",
     "add": "add", "add_": "add", "sub": "add", "sub_": "add",
@@ -124,7 +124,7 @@ _KEPT_IN_REGISTERS = {
     "hardsigmoid_", "leaky_relu", "leaky_relu_",
 }
 """Activations that ONNX Runtime applies inside a convolution."""
-_SHARED: tuple[Kind, ...] = ("activation", "max_pool", "average_pool", "multiply")
+_SHARED: tuple[Kind, ...] = ("activation", "gelu", "max_pool", "average_pool", "multiply")
 """Runtimes compute these once where several of a kind read the same: a cell whose edges each begin with the ReLU."""
 _CONVOLUTIONS = {"convolution", "_convolution", "convolution_overrideable"}
 _WINDOWED: tuple[Kind, ...] = ("convolution", "pointwise", "depthwise", "grouped")

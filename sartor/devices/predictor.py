@@ -39,14 +39,14 @@ if TYPE_CHECKING:
 
     from sartor.contracts import Candidate
 
-__all__ = ["Measured", "PredictedLatency", "Predictor", "Validation", "choose", "fit", "timed_steps", "validate"]
+__all__ = ["Measured", "PredictedLatency", "Predictor", "Validation", "fit", "timed_steps", "validate"]
 
 Array = npt.NDArray[np.float64]
 
 FEWEST = 5
 """Networks that a predictor can be fitted on."""
 _FOLDS = 5
-_DRAWN_TO_ONE = 0.3
+_DRAWN_TO_ONE = 1.0
 """Weight of the factors' distance to 1, in units of one network's relative error."""
 _SHORT_MS = 1.5e-3
 """Operators shorter than this count by their absolute error: the profiler tells microseconds."""
@@ -201,35 +201,6 @@ def validate(networks: Sequence[Measured], *, seed: int = 0) -> Validation:
     return Validation.of(predicted, np.array([network.latency_ms for network in networks]))
 
 
-def choose(candidates: Sequence[Sequence[Kernel]], count: int, *, block: int = 16) -> list[int]:
-    """Returns the positions of the networks to calibrate on: those that differ most in what they consist of.
-
-    Greedily the network that the chosen ones explain least, by a pivoted Cholesky decomposition of the inner products
-    of what networks do by kind. Nothing is measured.
-
-    Raises:
-        InputError: more than there are.
-    """
-    if count > len(candidates):
-        raise InputError(f"expected at most {len(candidates)} networks to choose, got {count}")
-    vectors = [_parts(steps_of(kernels, block), {}, by_kind=True) for kernels in candidates]
-    kinds = sorted({kind for vector in vectors for kind in vector})
-    table = np.array([[vector.get(kind, 0.0) for kind in kinds] for vector in vectors])
-    table = np.log1p(table / np.maximum(table.mean(0), 1e-12))
-    covariance = table @ table.T
-    left = np.diag(covariance).copy()
-    noise = 1e-2 * float(left.mean())
-    factor = np.zeros((len(table), count))
-    chosen: list[int] = []
-    for column in range(count):
-        best = int(np.where(np.isin(np.arange(len(left)), chosen), -np.inf, left).argmax())
-        chosen.append(best)
-        row = covariance[:, best] - factor[:, :column] @ factor[best, :column]
-        factor[:, column] = row / math.sqrt(left[best] + noise)
-        left -= factor[:, column] ** 2
-    return chosen
-
-
 class PredictedLatency:
     """A calibrated device: what ``sartor devices calibrate`` wrote.
 
@@ -290,17 +261,15 @@ def _features(step: Step) -> Array:
     return np.asarray(kept, np.float64) / np.asarray(_SMALLEST, np.float64)
 
 
-def _parts(
-    steps: Sequence[Step], operators: Mapping[str, tuple[float, ...]], *, by_kind: bool = False
-) -> dict[str, float]:
-    """Returns milliseconds by kind, or, where no operators are known, features by family (or by kind)."""
+def _parts(steps: Sequence[Step], operators: Mapping[str, tuple[float, ...]]) -> dict[str, float]:
+    """Returns milliseconds by kind, or, where no operators are known, features by family."""
     found: dict[str, float] = defaultdict(float)
     for step in steps:
         features = _features(step)
         if operators:
             found[step.kind] += float(features @ np.array(_coefficients(step.kind, operators)))
             continue
-        family = step.kind if by_kind else _FAMILIES.get(step.kind.split()[0], "other")
+        family = _FAMILIES.get(step.kind.split()[0], "other")
         for name, value in zip(("count", "macs", "moved"), (1.0, features[1], features[2:5].sum()), strict=True):
             found[f"{family}.{name}"] += float(value) * 1e-3
     return dict(found)
@@ -320,9 +289,9 @@ def _coefficients(kind: str, operators: Mapping[str, tuple[float, ...]]) -> tupl
 
 
 _OPERATORS: Mapping[str, str] = {
-    "ReorderOutput": "reorder out", "ReorderInput": "reorder in", "Relu": "activation", "Gelu": "activation",
+    "ReorderOutput": "reorder out", "ReorderInput": "reorder in", "Relu": "activation", "Gelu": "gelu",
     "HardSigmoid": "activation", "Sigmoid": "activation", "Tanh": "activation", "Clip": "activation",
-    "HardSwish": "activation", "QuickGelu": "activation", "LeakyRelu": "activation", "Elu": "activation",
+    "HardSwish": "activation", "QuickGelu": "gelu", "LeakyRelu": "activation", "Elu": "activation",
     "Add": "add", "Sub": "add", "Sum": "add", "Mul": "multiply", "Div": "multiply", "Concat": "concat", "Pad": "concat",
     "SkipLayerNormalization": "layer_norm", "LayerNormalization": "layer_norm", "ReduceMean": "reduce",
     "GlobalAveragePool": "reduce", "ReduceSum": "reduce", "Gemm": "linear", "MatMul": "linear",

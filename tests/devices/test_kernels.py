@@ -34,7 +34,7 @@ def test_nothing_is_fused_where_the_output_is_read_again():
 
 
 def test_activations_that_runtimes_do_not_fuse_stay_alone():
-    assert kinds(nn.Sequential(nn.Conv2d(1, 2, 1), nn.GELU()), 1, 1, 4, 4) == [("pointwise", ()), ("activation", ())]
+    assert kinds(nn.Sequential(nn.Conv2d(1, 2, 1), nn.GELU()), 1, 1, 4, 4) == [("pointwise", ()), ("gelu", ())]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from sartor.devices._profile import Timed
 from sartor.devices.kernels import kernels_of
 from sartor.devices.lookup import LookupTable, build, content_of
 from sartor.devices.named import FORMAT, find_device
-from sartor.devices.predictor import Measured, PredictedLatency, Predictor, choose, fit, validate
+from sartor.devices.predictor import Measured, PredictedLatency, Predictor, fit, validate
 from sartor.errors import InputError
 from sartor.nets import MBConv
 
@@ -95,13 +95,6 @@ def test_too_few_networks_or_a_latency_of_nothing_are_refused(networks):
         fit(networks[:4])
     with pytest.raises(InputError, match="network 8-16-3: expected a positive latency"):
         fit([replace(networks[0], latency_ms=0.0), *networks[1:]])
-
-
-def test_networks_that_differ_are_chosen_before_ones_that_repeat(networks):
-    kernels = [networks[0].kernels] * 4 + [networks[3].kernels, networks[7].kernels]
-    assert len({id(kernels[i]) for i in choose(kernels, 3)}) == 3
-    with pytest.raises(InputError, match="at most 6 networks"):
-        choose(kernels, 7)
 
 
 def file_of(tmp_path, content):
