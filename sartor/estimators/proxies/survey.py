@@ -185,7 +185,7 @@ def representatives(
     from sartor.space.encodings._isomorphism import canonical_key, contracted
 
     if not space.is_wired:
-        raise InputError("what computes the same is found by graphs, and this space does not say how it is wired")
+        raise InputError("what computes the same is found by graphs, which this space does not know: say graph=...")
     classes: dict[str, list[int]] = {}
     for row, architecture in enumerate(architectures):
         classes.setdefault(canonical_key(contracted(space.graph(architecture).live())), []).append(row)

@@ -86,7 +86,7 @@ def test_scores_of_several_seeds_are_their_mean(tmp_path):
 
 
 def test_only_graphs_tell_what_computes_the_same(tmp_path):
-    with pytest.raises(InputError, match="this space does not know"):
+    with pytest.raises(InputError, match="which this space does not know"):
         survey(Subject("task", "images"), ["macs"], num=2, out=tmp_path / "s.parquet", fold=True)
 
 
