@@ -44,6 +44,12 @@ def explain(error: sqlite3.Error | OSError, path: Path) -> RecordError:
     return RecordError(f"{path} cannot be read or written: {error}")
 
 
+def _is_empty(db: sqlite3.Connection) -> bool:
+    """Whether a file was begun and holds nothing, of anybody's."""
+    mark = db.execute("pragma application_id").fetchone()[0]
+    return mark == 0 and not db.execute("select count(*) from sqlite_master").fetchone()[0]
+
+
 class Store:
     """A connection to the record file.
 
@@ -115,9 +121,11 @@ class Store:
             uri += "&immutable=1"
         try:
             self._check_header()
-            if self.path.stat().st_size == 0:
+            db = None
+            if self.path.stat().st_size:
+                db = sqlite3.connect(uri, uri=True, timeout=10, isolation_level=None)
+            if db is None or _is_empty(db):
                 raise RecordError(f"{self.path} is empty: its search ended before it began; start it anew")
-            db = sqlite3.connect(uri, uri=True, timeout=10, isolation_level=None)
             self._check_version(db)
         except (sqlite3.Error, OSError) as error:
             raise explain(error, self.path) from error
@@ -130,6 +138,8 @@ class Store:
                 self._check_header()
             db = sqlite3.connect(self.path, timeout=10, isolation_level=None)
             try:
+                # The mode below is written before the tables: a kill in between leaves a file without any.
+                new = new or _is_empty(db)
                 if not new:
                     self._check_version(db)
                 db.execute("pragma journal_mode=wal")

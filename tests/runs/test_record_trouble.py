@@ -180,3 +180,23 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(RecordError, match="permissions"):
         Record(tmp_path / "out")
+
+
+def test_a_record_that_was_killed_before_it_had_tables_is_begun_anew(tmp_path: Path) -> None:
+    db = sqlite3.connect(tmp_path / "record.sqlite")
+    db.execute("pragma journal_mode=wal")
+    db.close()
+    assert (tmp_path / "record.sqlite").stat().st_size > 0
+    with pytest.raises(RecordError, match="ended before it began"):
+        Record(tmp_path, read_only=True)
+    with Record(tmp_path) as record:
+        assert list(record.runs()) == []
+
+
+def test_another_database_without_a_mark_is_left_alone(tmp_path: Path) -> None:
+    db = sqlite3.connect(tmp_path / "record.sqlite")
+    db.execute("create table mine(x)")
+    db.commit()
+    db.close()
+    with pytest.raises(RecordError, match="is not a record of Sartor"):
+        Record(tmp_path)
