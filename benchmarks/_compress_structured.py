@@ -10,9 +10,9 @@ and 3 epochs) in multiples of 8, and after one in the multiples that ours has; t
 since these epochs help it too. Accuracies are of the test part, which nothing was chosen by. Latency: ONNX Runtime, one
 thread, batch 1.
 
-An architecture counts as handled when its multiply-accumulates fall to 55% or less, what is left runs, and (ours) equals
-the whole network with the removed channels at zero; Torch-Pruning is given what its examples give it (example inputs,
-``num_heads`` of packed attention, the parameters that belong to no layer).
+An architecture counts as handled when its multiply-accumulates fall to 55% or less, what is left runs, and (ours)
+equals the whole network with the removed channels at zero; Torch-Pruning is given what its examples give it (example
+inputs, layers to ignore, ``num_heads`` of packed attention).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """EagleEye: several ways to reach a target are tried without training, and the one with the least loss is taken.
 
-Li et al. 2020, "EagleEye: Fast Sub-net Evaluation for Efficient Neural Network Pruning", arXiv:2007.02491: candidates are
-judged after the statistics of their batch normalisations are estimated again, which tells how they will do after
+Li et al. 2020, "EagleEye: Fast Sub-net Evaluation for Efficient Neural Network Pruning", arXiv:2007.02491: candidates
+are judged after the statistics of their batch normalisations are estimated again, which tells how they will do after
 training far better than the loss right after the cut. Deviations: shares of layers are not drawn uniformly but follow
 from scores over their layer's mean, times a log-normal emphasis on each layer, so that every candidate is just within
 the target; the plain choice is a candidate too; they are judged by the loss on training data, not by accuracy.
