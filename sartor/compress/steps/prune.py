@@ -27,6 +27,8 @@ SPEC = CompressorSpec(
 
 Criterion = Literal["taylor", "fisher", "l1", "l2", "bn-scale", "geometric-median"]
 What = Literal["channels", "layers"]
+NEAR = 0.9
+"""Share of the target below which finer multiples are tried."""
 LATENCY_PROBES = 7
 """Networks measured for each multiple of channels when a latency is headed for."""
 MULTIPLES = (8, 16, 4, 1)
@@ -43,7 +45,7 @@ class Options:
         keep: Share of the MACs that is left, where no limit says otherwise.
         rounds: Prunings, with training after each.
         round_to: Channels that are left are a multiple of it, where a layer has twice as many; 0 for what the runtime's
-            kernels take at a time on this processor.
+            kernels take at a time on this processor, or a half of it, and so on, where that falls far below the target.
         candidates: Ways to reach the target that are judged by their loss before training, beside the plain one.
         least: Share of each layer that stays.
         batches: Of training data that score channels.
@@ -77,11 +79,14 @@ class Options:
             raise InputError(f"least: expected a share from 0 to below 1, got {self.least:g}")
 
     @property
-    def multiple(self) -> int:
-        """Of channels."""
+    def multiples(self) -> tuple[int, ...]:
+        """Of channels, to try one after the other while those before fall far below the target."""
         from sartor.compress.pruning.choice import runtime_multiple
 
-        return self.round_to or runtime_multiple()
+        if self.round_to:
+            return (self.round_to,)
+        widest = runtime_multiple()
+        return tuple(widest >> halvings for halvings in range(widest.bit_length()))
 
     @property
     def skipped(self) -> tuple[str, ...]:
@@ -235,30 +240,34 @@ def _wanted(
         cost, target = of_shares, share
 
     def chosen(scores: Scores, prices: Scores | None) -> Choice:
-        try:
-            return choose(
-                structure,
-                scores,
-                cost,
-                target,
-                prices=prices,
-                round_to=options.multiple,
-                least=options.least,
-            )
-        except BudgetError as error:
-            if not counted:
-                raise
-            gone = smallest(structure, scores, options.multiple, options.least)
-            now = {
-                name: (structure.macs(gone) if name == "macs" else structure.params(gone)) + beside[name]
-                for name in counted
-            }
-            wanted = ", ".join(f"{name} <= {bound:.0f}" for name, bound in counted.items())
-            closest = ", ".join(f"{name} {value:.0f}" for name, value in now.items())
-            raise BudgetError(
-                f"pruning cannot reach {wanted}: with {options.least:.0%} of each layer left, closest is {closest};"
-                " loosen the limit, set prune.least lower, or begin with a smaller network"
-            ) from error
+        short: BudgetError | None = None
+        found: Choice | None = None
+        for multiple in options.multiples:
+            try:
+                found = choose(
+                    structure, scores, cost, target, prices=prices, round_to=multiple, least=options.least
+                )
+            except BudgetError as error:
+                short = error
+                continue
+            if found.cost >= NEAR * target:
+                break
+        if found is not None:
+            return found
+        assert short is not None
+        if not counted:
+            raise short
+        gone = smallest(structure, scores, options.multiples[-1], options.least)
+        now = {
+            name: (structure.macs(gone) if name == "macs" else structure.params(gone)) + beside[name]
+            for name in counted
+        }
+        wanted = ", ".join(f"{name} <= {bound:.0f}" for name, bound in counted.items())
+        closest = ", ".join(f"{name} {value:.0f}" for name, value in now.items())
+        raise BudgetError(
+            f"pruning cannot reach {wanted}: with {options.least:.0%} of each layer left, closest is {closest};"
+            " loosen the limit, set prune.least lower, or begin with a smaller network"
+        ) from short
 
     return chosen
 
