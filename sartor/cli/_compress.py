@@ -17,7 +17,9 @@ from sartor.cli._tasks import task_app, task_options
 from sartor.errors import BudgetError, InputError
 from sartor.registry import TaskSpec, specs
 
-_COSTS = ("latency_ms", "macs", "params", "model_bytes", "energy_mj")
+_COSTS = {
+    "latency_ms": "latency", "macs": "MACs", "params": "parameters", "model_bytes": "size", "energy_mj": "energy"
+}
 
 
 def _options(texts: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -58,36 +60,32 @@ def _run(make: Callable[[], Any], steps: str, option: Sequence[str], **arguments
 
 
 def _print(found: Any) -> None:
-    console = Console()
-    first = found.stages[0]
-    names = [name for name in _COSTS if name in first.costs]
-    table = Table("", "step", f"validation {found.primary}", "test", box=None, header_style="bold", pad_edge=False)
-    for name in names:
-        table.add_column(name, justify="right")
-    for stage in found.stages:
-        cells = []
-        for name in names:
-            figure = stage.costs.get(name)
-            cells.append("" if figure is None else _cost(name, figure.value, first.costs[name].value, stage.number))
-        test = stage.metrics.get(f"test.{found.primary}")
-        table.add_row(
-            "*" if stage.is_on_front else "", stage.step, f"{stage.metrics[found.primary]:.4f}",
-            "" if test is None else f"{test:.4f}", *cells,
-        )
-    console.print(table)
-    console.print("* on the front of the steps: no other is better in one and not worse in the other", style="dim")
-    for stage in found.stages[-1:]:
-        if stage.file is not None:
-            console.print(f"network: {stage.file}", highlight=False, soft_wrap=True)
-    if found.report is not None:
-        console.print(f"report: {found.report}", highlight=False, soft_wrap=True)
-
-
-def _cost(name: str, value: float, before: float, number: int) -> str:
+    """Prints figures down, steps across, each cost beside its share of the first."""
     from sartor.units import format_figure
 
-    text = format_figure(name, value)
-    return text if not number or not before else f"{text} ({value / before:.2f})"
+    console = Console()
+    table = Table("", box=None, header_style="bold", pad_edge=False)
+    for stage in found.stages:
+        table.add_column(f"{stage.step}{' *' if stage.is_on_front else ''}", justify="right", no_wrap=True)
+    for name, label in ((found.primary, f"validation {found.primary}"), (f"test.{found.primary}", "test")):
+        if any(name in stage.metrics for stage in found.stages):
+            cells = [f"{stage.metrics[name]:.4f}" if name in stage.metrics else "" for stage in found.stages]
+            table.add_row(label, *cells)
+    first = found.stages[0].costs
+    for name, label in _COSTS.items():
+        if name in first:
+            cells = []
+            for stage in found.stages:
+                value = stage.costs[name].value if name in stage.costs else None
+                share = "" if value is None or stage.number == 0 else f" ×{value / first[name].value:.2f}"
+                cells.append("" if value is None else f"{format_figure(name, value)}{share}")
+            table.add_row(label, *cells)
+    console.print(table)
+    console.print("* no other is better in one of score and first cost, and not worse in the other", style="dim")
+    if found.stages[-1].file is not None:
+        console.print(f"network: {found.stages[-1].file}", highlight=False, soft_wrap=True)
+    if found.report is not None:
+        console.print(f"report: {found.report}", highlight=False, soft_wrap=True)
 
 
 def _command(spec: TaskSpec, options_type: type[Any]) -> Callable[..., None]:

@@ -21,7 +21,7 @@ from sartor._environment import environment
 from sartor._progress import Note, PhaseStarted
 from sartor._threads import one_thread
 from sartor.engine import open_task
-from sartor.errors import ExportError, InputError, MissingExtraError, RecordError, near
+from sartor.errors import ExportError, InputError, MissingExtraError, RecordError, SartorError, near
 from sartor.goals import Limit
 from sartor.registry import CompressorSpec, find, importable, resolve
 from sartor.runs import Record, RunInfo
@@ -202,10 +202,9 @@ def of_model(model: str | Callable[[], nn.Module], weights: str | Path, task: Ta
     try:
         state = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
-        cause = str(error).strip().splitlines()[0]
         raise InputError(
-            f"--weights {path}: expected what torch.save(network.state_dict(), file) writes, and nothing that runs"
-            f" code: {cause}"
+            f"--weights {path}: expected tensors by name, as torch.save(network.state_dict(), file) writes them, got"
+            " something else (files that would run code are not opened)"
         ) from error
     for key in ("state_dict", "model", "module", "network"):
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
@@ -373,10 +372,15 @@ def compress(
         for text in splits.notes:
             say(Note(text))
         say(PhaseStarted(run.id, f"compressing by {', '.join(steps)}"))
-        network = work.before()
-        for number, (spec, own) in enumerate(zip(chosen, made, strict=True), 1):
-            network = work.after(number, _compressor(spec), own, network)
-        return work.finish(network, len(chosen), cost, report)
+        try:
+            network = work.before()
+            for number, (spec, own) in enumerate(zip(chosen, made, strict=True), 1):
+                network = work.after(number, _compressor(spec), own, network)
+            return work.finish(network, len(chosen), cost, report)
+        except SartorError as error:
+            record.log(run.id, "warning", str(error))
+            record.set_state(run.id, "failed")
+            raise
 
 
 def _compressor(spec: Any) -> CompressorSpec:

@@ -39,7 +39,7 @@ def test_every_step_is_measured_recorded_and_exported(task: Images, weights: Pat
     before = weights.read_bytes()
     found = compress(
         of_model(Small, weights, task), ["prune"], epochs=1, out=tmp_path / "out", report=True,
-        options={"prune": {"rounds": 1, "round_to": 2, "batches": 2}},
+        options={"prune": {"rounds": 1, "round_to": 2, "batches": 2, "candidates": 3}},
     )  # fmt: skip
     first, last = found.stages
     assert (first.step, last.step) == ("before", "prune")
@@ -62,7 +62,7 @@ def test_the_same_seed_gives_the_same_network(task: Images, weights: Path, tmp_p
     networks = []
     for name in ("a", "b"):
         compress(
-            of_model(Small, weights, task), ["prune"], options={"prune": {"rounds": 1, "batches": 2}}, epochs=0.5,
+            of_model(Small, weights, task), ["prune"], options={"prune": {"candidates": 3, "batches": 2}}, epochs=0.5,
             out=tmp_path / name, report=False, seed=3,
         )  # fmt: skip
         networks.append(load_network(tmp_path / name).state_dict())
@@ -75,9 +75,9 @@ from pathlib import Path
 from sartor.compress import compress, of_model
 from sartor.tasks.images.task import Images
 from tests.compress.networks import Small
-compress(of_model(Small, Path(sys.argv[1]), Images("digits")), ["prune"], options={"prune": {"rounds": 2, "batches":
-2}},
-         epochs=2, out=sys.argv[2], report=False, resume=len(sys.argv) > 3)
+options = {"prune": {"rounds": 2, "batches": 2, "candidates": 3}}
+compress(of_model(Small, Path(sys.argv[1]), Images("digits")), ["prune"], options=options, epochs=2, out=sys.argv[2],
+         report=False, resume=len(sys.argv) > 3)
 """
 
 

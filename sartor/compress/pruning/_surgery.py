@@ -1,8 +1,7 @@
 """A network without some of its channels: tensors cut, sizes written in modules put right, the result checked.
 
-What a module remembers of its sizes (``out_channels``, ``num_heads``, ``normalized_shape``) is put right for torch's
-own
-layers by their weights. For others it is found out: the smaller network is run, the first operation whose output has
+What a module remembers of its sizes (``out_channels``, ``num_heads``, ``normalized_shape``) is put right by the weights
+of torch's own layers. For others it is found out: the smaller network is run, the first operation whose output has
 another shape than the labels foretell is looked up, and numbers of its module that are the old size become the new one,
 if the run then comes further. The result counts only if it computes what the whole network does with the removed
 channels held at zero, in every operation.

@@ -2,8 +2,7 @@
 
 Theis et al. 2018, "Faster gaze prediction with dense networks and Fisher pruning", arXiv:1801.05787; Liu et al. 2021,
 "Group Fisher Pruning for Practical Network Compression", arXiv:2108.00708: half the mean over single rows of the
-squared
-derivative of the loss by the channel's gate, which is the Hessian by the gate where the network is trained to its data.
+squared derivative of the loss by the channel's gate: the Hessian by the gate, where the network is trained to its data.
 Channels that can only go together have one gate, as in Liu et al.
 """
 

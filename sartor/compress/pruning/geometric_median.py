@@ -1,8 +1,8 @@
 """Geometric median: filters that the others can stand in for go first.
 
 He et al. 2019, "Filter Pruning via Geometric Median for Deep Neural Networks Acceleration", arXiv:1811.00250: the
-score of
-a filter is the sum of its distances to all filters of its layer, equation 5. Scores are over the mean of their group.
+score of a filter is the sum of its distances to all filters of its layer, equation 5. Scores are over the mean of their
+group.
 """
 
 from __future__ import annotations

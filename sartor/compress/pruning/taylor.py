@@ -1,9 +1,8 @@
 """Taylor: what the loss would change by, to first order, if a channel were gone.
 
 Molchanov et al. 2019, "Importance Estimation for Neural Network Pruning", arXiv:1906.10771, with a gate for each
-channel:
-the score is the squared derivative of the loss by the gate, averaged over batches. A gate's derivative is the sum of
-weight times gradient over the columns that read the channel, which holds whatever lies between (normalisation,
+channel: the score is the squared derivative of the loss by the gate, averaged over batches. A gate's derivative is the
+sum of weight times gradient over the columns that read the channel, which holds whatever lies between (normalisation,
 activation, residuals).
 """
 

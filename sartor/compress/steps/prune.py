@@ -27,6 +27,8 @@ SPEC = CompressorSpec(
 
 Criterion = Literal["taylor", "fisher", "l1", "l2", "bn-scale", "geometric-median"]
 What = Literal["channels", "layers"]
+NEAR = 0.9
+"""Share of the target below which finer multiples are tried."""
 LATENCY_PROBES = 7
 """Networks measured for each multiple of channels when a latency is headed for."""
 MULTIPLES = (8, 16, 4, 1)
@@ -42,7 +44,9 @@ class Options:
         what: channels (with heads and units of feed-forward layers) or whole layers.
         keep: Share of the MACs that is left, where no limit says otherwise.
         rounds: Prunings, with training after each.
-        round_to: Channels that are left are a multiple of it, where a layer has twice as many.
+        round_to: Channels that are left are a multiple of it, where a layer has twice as many; 0 for what the runtime's
+            kernels take at a time on this processor, or a half of it, and so on, where that falls far below the target.
+        candidates: Ways to reach the target that are judged by their loss before training, beside the plain one.
         least: Share of each layer that stays.
         batches: Of training data that score channels.
         batch_size: Their rows.
@@ -52,8 +56,9 @@ class Options:
     criterion: str = "taylor"
     what: str = "channels"
     keep: float = 0.5
-    rounds: int = 2
-    round_to: int = 8
+    rounds: int = 1
+    round_to: int = 0
+    candidates: int = 32
     least: float = 0.1
     batches: int = 32
     batch_size: int = 32
@@ -66,10 +71,22 @@ class Options:
                 raise InputError(f"{name}: there is no {value!r}{near(value, known)}")
         if not 0 < self.keep <= 1:
             raise InputError(f"keep: expected a share above 0 and at most 1, got {self.keep:g}")
-        if min(self.rounds, self.round_to, self.batches, self.batch_size) < 1:
-            raise InputError("rounds, round_to, batches and batch_size: expected at least 1")
+        if min(self.rounds, self.batches, self.batch_size) < 1:
+            raise InputError("rounds, batches and batch_size: expected at least 1")
+        if self.round_to < 0 or self.candidates < 0:
+            raise InputError(f"round_to and candidates: expected at least 0, got {self.round_to}, {self.candidates}")
         if not 0 <= self.least < 1:
             raise InputError(f"least: expected a share from 0 to below 1, got {self.least:g}")
+
+    @property
+    def multiples(self) -> tuple[int, ...]:
+        """Of channels, to try one after the other while those before fall far below the target."""
+        from sartor.compress.pruning.choice import runtime_multiple
+
+        if self.round_to:
+            return (self.round_to,)
+        widest = runtime_multiple()
+        return tuple(widest >> halvings for halvings in range(widest.bit_length()))
 
     @property
     def skipped(self) -> tuple[str, ...]:
@@ -144,11 +161,14 @@ def _round(
     structure = analyse(network, inputs_of(network, context), skip=options.skipped)
     scores = _scores(structure, options, context)
     wanted = _wanted(structure, options, context, limits, whole_macs, share, done)
-    choice = wanted(scores)
-    smaller = structure.without(choice.gone)
+    choice = wanted(scores, _priced(options, structure))
     text = None
     if "latency_ms" in limits and last:
         choice, smaller, text = _for_latency(structure, scores, options, context, limits["latency_ms"], choice)
+    else:
+        choice, smaller = _judged(
+            structure, scores, choice, lambda emphasised: wanted(emphasised, None), options, context
+        )[0]
     left = {group.name: [len(group.units), int((~choice.gone[group.units]).sum())] for group in structure.groups}
     if text:
         context.say(text)
@@ -189,8 +209,8 @@ def _wanted(
     whole_macs: float,
     share: float,
     done: float,
-) -> Callable[[Scores], Choice]:
-    """Returns what chooses the units of this round, by the limits on counts or else by a share of the MACs."""
+) -> Callable[[Scores, Scores | None], Choice]:
+    """Returns what chooses units by scores and prices, for the limits on counts or else a share of the MACs."""
     from sartor.compress.pruning.choice import choose, smallest
 
     counted = {name: limits[name] for name in ("macs", "params") if name in limits}
@@ -219,33 +239,64 @@ def _wanted(
     else:
         cost, target = of_shares, share
 
-    def chosen(scores: Scores) -> Choice:
-        try:
-            return choose(
-                structure,
-                scores,
-                cost,
-                target,
-                prices=_priced(options, structure),
-                round_to=options.round_to,
-                least=options.least,
-            )
-        except BudgetError as error:
-            if not counted:
-                raise
-            gone = smallest(structure, scores, options.round_to, options.least)
-            now = {
-                name: (structure.macs(gone) if name == "macs" else structure.params(gone)) + beside[name]
-                for name in counted
-            }
-            wanted = ", ".join(f"{name} <= {bound:.0f}" for name, bound in counted.items())
-            closest = ", ".join(f"{name} {value:.0f}" for name, value in now.items())
-            raise BudgetError(
-                f"pruning cannot reach {wanted}: with {options.least:.0%} of each layer left, closest is {closest};"
-                " loosen the limit, set prune.least lower, or begin with a smaller network"
-            ) from error
+    def chosen(scores: Scores, prices: Scores | None) -> Choice:
+        short: BudgetError | None = None
+        found: Choice | None = None
+        for multiple in options.multiples:
+            try:
+                found = choose(
+                    structure, scores, cost, target, prices=prices, round_to=multiple, least=options.least
+                )
+            except BudgetError as error:
+                short = error
+                continue
+            if found.cost >= NEAR * target:
+                break
+        if found is not None:
+            return found
+        assert short is not None
+        if not counted:
+            raise short
+        gone = smallest(structure, scores, options.multiples[-1], options.least)
+        now = {
+            name: (structure.macs(gone) if name == "macs" else structure.params(gone)) + beside[name]
+            for name in counted
+        }
+        wanted = ", ".join(f"{name} <= {bound:.0f}" for name, bound in counted.items())
+        closest = ", ".join(f"{name} {value:.0f}" for name, value in now.items())
+        raise BudgetError(
+            f"pruning cannot reach {wanted}: with {options.least:.0%} of each layer left, closest is {closest};"
+            " loosen the limit, set prune.least lower, or begin with a smaller network"
+        ) from short
 
     return chosen
+
+
+def _judged(
+    structure: Structure,
+    scores: Scores,
+    plain: Choice,
+    choose: Callable[[Scores], Choice],
+    options: Options,
+    context: StepContext,
+) -> list[tuple[Choice, nn.Module]]:
+    """Returns candidates with their networks, the least loss on training data before training first."""
+    import torch
+
+    from sartor.compress.pruning.eagle_eye import eagle_eye
+
+    if not options.candidates:
+        return [(plain, structure.without(plain.gone))]
+    batches = context.batches(options.batches, options.batch_size)
+
+    def judge(network: nn.Module) -> float:
+        with torch.no_grad():
+            return sum(float(context.loss(network, batch)) for batch in batches) / len(batches)
+
+    found = eagle_eye(
+        structure, scores, plain, choose, judge, candidates=options.candidates, seed=context.seed
+    )
+    return [(each.choice, each.network) for each in found]
 
 
 def _for_latency(
@@ -267,7 +318,7 @@ def _for_latency(
     best: tuple[Choice, nn.Module, int, float] | None = None
     closest = float("inf")
     whole = structure.macs()
-    multiples = (options.round_to,) if options.round_to not in MULTIPLES else MULTIPLES
+    multiples = (options.round_to,) if options.round_to else MULTIPLES
     now, network = measured(before.gone)
     if now <= limit_ms:
         return before, network, f"already within the limit: {format_figure('latency_ms', now)}"
@@ -305,14 +356,19 @@ def _for_latency(
             " set prune.least lower, or begin with a smaller network"
         )
     choice, network, multiple, now = best
-    return (
-        choice,
-        network,
-        (
-            f"multiples of {multiple} channels keep most within the limit: {format_figure('latency_ms', now)} before"
-            " training"
-        ),
-    )
+
+    def as_small(emphasised: Scores) -> Choice:
+        return choose(
+            structure, emphasised, structure.macs, choice.cost, round_to=multiple, least=options.least
+        )
+
+    for candidate, smaller in _judged(structure, scores, choice, as_small, options, context):
+        latency = context.measure(smaller, "latency_ms")["latency_ms"].value
+        if latency <= limit_ms:
+            choice, network, now = candidate, smaller, latency
+            break
+    words = f"multiples of {multiple} channels keep most within the limit: {format_figure('latency_ms', now)}"
+    return choice, network, f"{words} before training"
 
 
 def _without_layers(network: nn.Module, options: Options, context: StepContext) -> Outcome:
