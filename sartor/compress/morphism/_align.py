@@ -25,9 +25,13 @@ POOLING = frozenset(
     | {"adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_max_pool2d", "_max_pool2d"}
 )
 """Pooling over places, channel by channel."""
-ZERO_KEEPING = POOLING | {
+RESAMPLING = frozenset({"interpolate", "upsample"})
+"""The same, but what is not negative may become so."""
+NORMS = frozenset({"layer_norm", "rms_norm"})
+"""Normalisations over all features of a place."""
+ZERO_KEEPING = POOLING | RESAMPLING | {
     "gelu", "silu", "tanh", "hardswish", "mish", "elu", "leaky_relu", "selu", "celu", "softsign", "sin", "neg", "mul",
-    "div", "pass", "reshape", "permute", "mean", "sum", "getitem", "pad",
+    "div", "pass", "reshape", "permute", "mean", "sum", "getitem", "pad", "roll", "expand",
 }  # fmt: skip
 """Operations of one tensor that give zero for zero, with a gradient. ReLU is not among them: its gradient at 0 is 0, so
 that a branch silenced before it would never learn."""
@@ -36,7 +40,7 @@ _MISPLACED = 1
 _MADE = 1
 _NUM_TRIES = 24
 """Alignments looked at, when the cheapest ones ask two things of one operation."""
-_FREE_FORM = _WEIGHTED | {"batch_norm", "layer_norm", "group_norm", "reshape", "getitem"}
+_FREE_FORM = _WEIGHTED | NORMS | {"batch_norm", "group_norm", "reshape", "getitem", "expand"}
 """Kinds whose plain arguments may differ: what must not is checked of each."""
 
 
@@ -366,7 +370,7 @@ class Aligner:
             return _Plan(0)
         if op.kind in _WEIGHTED or (op.kind == "batch_norm" and len(op.inputs) == 5):
             return _Plan(_MADE, Decision("zero", op))
-        if op.kind == "layer_norm" and len(op.inputs) == 3:
+        if op.kind in NORMS and len(op.inputs) == (3 if op.kind == "layer_norm" else 2):
             return _Plan(_MADE, Decision("zero", op))
         if op.kind in ("add", "sub", "cat"):
             plans = [self.zero(x) for x in op.inputs]

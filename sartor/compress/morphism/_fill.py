@@ -20,12 +20,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sartor.compress.morphism._align import POOLING, ZERO_KEEPING, Alignment, Decision, kernel_places
+from sartor.compress.morphism._align import (
+    NORMS,
+    POOLING,
+    RESAMPLING,
+    ZERO_KEEPING,
+    Alignment,
+    Decision,
+    kernel_places,
+)
 from sartor.compress.morphism._places import Key, Places
 from sartor.compress.morphism._trace import Op, Trace, Value
 from sartor.errors import UnsupportedNetworkError
 
-_STREAMING = POOLING | {"add", "sub", "pass", "permute", "mean", "sum", "reshape", "getitem"}
+_STREAMING = (
+    POOLING | RESAMPLING | {"add", "sub", "pass", "permute", "mean", "sum", "reshape", "getitem", "roll", "expand"}
+)
 """Operations through which a sum keeps its mean over features and its scale."""
 
 
@@ -63,7 +73,9 @@ class Filler:
         self._decision = {decision.large: decision for decision in alignment.decisions}
         self._repeated: dict[Key, int] = {}
         self._lifted: dict[Value, tuple[int, float]] = {}
-        """Values that are centred and scaled over a dimension, by which factor."""
+        """Values that are scaled, over a dimension and by which factor."""
+        self._centred: set[Value] = set()
+        """Those of them that are centred too."""
         self._zero: set[Value] = set()
         """Values whose new features are all zero."""
         self._scaled: dict[Op, float] = {}
@@ -89,29 +101,31 @@ class Filler:
     # ---- layer normalisation and attention
 
     def _plan_norms(self) -> None:
-        streams: list[tuple[Key, set[Value] | None]] = []
+        streams: list[tuple[Key, set[Value] | None, str]] = []
         for decision in self.alignment.decisions:
             op = decision.large
-            if decision.role != "pair" or op.kind != "layer_norm":
+            if decision.role != "pair" or op.kind not in NORMS:
                 continue
             x, num = op.inputs[0], op.options["num"]
             grown: list[Key] = [(x, d) for d in range(len(x.shape) - num, len(x.shape)) if self.places.grows((x, d))]
             if not grown:
                 continue
-            stream = self._stream(*grown[0]) if num == 1 and len(op.inputs) > 1 else None
-            streams.append((grown[0], stream))
+            stream = self._stream(*grown[0], op.kind) if num == 1 and len(op.inputs) > 1 else None
+            streams.append((grown[0], stream, op.kind))
             small, large = self.places.size(grown[0])
             if stream is None and (len(grown) > 1 or large % small or not self.places.is_plain(grown[0])):
+                why = f"{op} takes mean and variance over {small} features, which others than normalisations read too"
+                if not self.places.is_plain(grown[0]):
+                    raise UnsupportedNetworkError(f"{why}, and which are parts side by side: they cannot be {large}")
                 raise UnsupportedNetworkError(
-                    f"{op} takes mean and variance over {small} features, which others than normalisations read too,"
-                    f" so that {large} features give others: {small * max(2, round(large / small))} would be exact"
+                    f"{why}, so that {large} give others: {small * max(2, round(large / small))} would be exact"
                 )
         # Features that are repeated anywhere are repeated wherever they are.
-        for key, stream in streams:
+        for key, stream, _ in streams:
             if stream is None:
                 small, large = self.places.size(key)
                 self._repeated[self.places.root(key)] = large // small
-        for key, stream in streams:
+        for key, stream, kind in streams:
             root = self.places.root(key)
             small, large = self.places.size(key)
             if root in self._repeated:
@@ -121,17 +135,20 @@ class Filler:
             for value in stream or ():
                 self._lifted[value] = (self._dim_of(value, key), math.sqrt(large / small))
                 self._zero.add(value)
+                if kind == "layer_norm":
+                    self._centred.add(value)
 
     def _dim_of(self, value: Value, key: Key) -> int:
         root = self.places.root(key)
         return next(d for d in range(len(value.shape)) if self.places.root((value, d)) == root)
 
-    def _stream(self, start: object, dim: int) -> set[Value] | None:
+    def _stream(self, start: object, dim: int, kind: str) -> set[Value] | None:
         """Returns the values that hold the sum which is normalised, and its terms; None when others read it too."""
         assert isinstance(start, Value)
         root = self.places.root((start, dim))
         if not self.places.is_plain((start, dim)):
             return None
+        # Layer normalisation needs the sum centred, root mean square normalisation needs it not to be.
         found, waiting = {start}, [start]
         while waiting:
             value = waiting.pop()
@@ -149,6 +166,10 @@ class Filler:
                     near += [x for x in op.inputs if self.places.known(x)]
                 elif op.kind not in ("conv", "linear", "embedding") or decision.role != "pair":
                     return None
+                elif self.places.root((value, 1 if op.kind == "conv" else len(value.shape) - 1)) != root:
+                    return None  # it is written along another dimension
+                elif op.kind == "conv" and op.options["groups"] > 1:
+                    return None  # features of different groups have no mean that a weight could take away
             elif value.name.startswith("input ") or not value.name:
                 return None
             for reader in self._readers.get(value, []):
@@ -157,7 +178,7 @@ class Filler:
                     continue
                 if self._streams(decision):
                     near += [*reader.outputs, *(x for x in reader.inputs if self.places.known(x))]
-                elif reader.kind != "layer_norm" or reader.inputs.index(value) != 0:
+                elif reader.kind != kind or reader.inputs.index(value) != 0:
                     return None
             for each in near:
                 if each not in found:
@@ -195,7 +216,7 @@ class Filler:
             return
         known = [x for x in op.inputs if self.places.known(x)]
         are_zero = [x in self._zero or not self.places.grown(x) for x in known]
-        if op.kind == "layer_norm":
+        if op.kind in NORMS:
             keeps = op.inputs[0] in self._lifted
         else:
             one = op.kind in ZERO_KEEPING | {"relu"} and len(known) == 1
@@ -217,8 +238,8 @@ class Filler:
             self._identity_weight(op)
         elif role == "pair" and op.kind in ("conv", "linear"):
             self._weight(decision)
-        elif role == "pair" and op.kind == "layer_norm":
-            self._layer_norm(op)
+        elif role == "pair" and op.kind in NORMS:
+            self._feature_norm(op)
         elif role == "pair":
             for value in op.inputs:
                 if value.op is None and value.name and not value.name.startswith("input "):
@@ -269,7 +290,7 @@ class Filler:
             return
         if value in self._lifted:
             dim, factor = self._lifted[value]
-            small = factor * (small - small.mean(dim, keepdim=True))
+            small = factor * (small - small.mean(dim, keepdim=True) if value in self._centred else small)
             made = made.index_fill(dim, torch.arange(value.shape[dim]), 0.0)
         targets, sources = zip(*(self._rows((value, d)) for d in range(len(value.shape))), strict=True)
         made[_grid(targets)] = small[_grid(sources)]
@@ -284,7 +305,7 @@ class Filler:
             if counted[0] in self._large and counted[1] in self._small:
                 self._made[counted[0]] = self._small[counted[1]].detach().clone()
 
-    def _layer_norm(self, op: Op) -> None:
+    def _feature_norm(self, op: Op) -> None:
         x = op.inputs[0]
         for number, value in enumerate(op.inputs[1:]):
             made, small = self._sources(value)
@@ -317,10 +338,11 @@ class Filler:
         columns = self.places.of(channels)
         if out in self._lifted:
             factor = self._lifted[out][1]
-            small = factor * (small - small.mean(0, keepdim=True))
+            centred = out in self._centred
+            small = factor * (small - small.mean(0, keepdim=True) if centred else small)
             made.zero_()
             if bias is not None:
-                bias = torch.zeros_like(bias[0]), factor * (bias[1] - bias[1].mean())
+                bias = torch.zeros_like(bias[0]), factor * (bias[1] - bias[1].mean() if centred else bias[1])
         if op in self._scaled:
             factor = self._scaled[op]
             small = factor * small
@@ -341,7 +363,10 @@ class Filler:
         small_inner = small.shape[1]
         small_outer = small.shape[0] // groups[0]
         read = (row_sources // small_outer)[:, None] * small_inner + torch.arange(small_inner)[None, :]
-        at = columns[read] - (rows // outer)[:, None] * inner
+        # A repeated group reads its own copy of the channels.
+        repeats = groups[1] > 1 and self._repeated.get(self.places.root(channels), 1) > 1
+        copies = (rows // small.shape[0])[:, None] * len(columns) if repeats else 0
+        at = columns[read] + copies - (rows // outer)[:, None] * inner
         if bool((at < 0).any()) or bool((at >= inner).any()):
             raise UnsupportedNetworkError(
                 f"the {groups[0]} groups of {small_op} do not lie within the {groups[1]} of {op} in the larger network"

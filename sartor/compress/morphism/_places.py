@@ -16,7 +16,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from sartor.compress.morphism._align import POOLING, Alignment, Decision
+from sartor.compress.morphism._align import NORMS, POOLING, RESAMPLING, Alignment, Decision
 from sartor.compress.morphism._trace import Op, Value
 from sartor.errors import UnsupportedNetworkError
 
@@ -59,6 +59,9 @@ class Places:
             small, large = self.size(key)
             if small != large:
                 raise UnsupportedNetworkError(f"{reason}: {small} features cannot become {large}")
+        # Also of those that no weight reads, such as what is concatenated and then shuffled.
+        for key in list(self.made):
+            self.of(key)
 
     # ---- building
 
@@ -189,7 +192,7 @@ def _relate(decision: Decision, places: Places) -> None:
         _tie_dims(x, op.outputs[0], range(len(x.shape)), places)
         for parameter in op.inputs[1:]:
             places.tie((x, 1), (parameter, 0))
-    elif op.kind == "layer_norm":
+    elif op.kind in NORMS:
         x, num = op.inputs[0], op.options["num"]
         _tie_dims(x, op.outputs[0], range(len(x.shape)), places)
         for parameter in op.inputs[1:]:
@@ -229,10 +232,31 @@ def _relate(decision: Decision, places: Places) -> None:
         x = op.inputs[0]
         _tie_dims(x, op.outputs[0], range(len(x.shape)), places)
         places.fix((x, op.options["dim"]), f"{op} is over these features")
-    elif op.kind in POOLING:
+    elif op.kind in POOLING | RESAMPLING:
         x, out = op.inputs[0], op.outputs[0]
         _tie_dims(x, out, (0, 1), places)
         _fix(op, [x, out], range(2, len(x.shape)), places)
+    elif op.kind == "pad":
+        x, out = op.inputs[0], op.outputs[0]
+        untouched = len(x.shape) - op.options["num"]
+        _tie_dims(x, out, range(untouched), places)
+        _fix(op, [x, out], range(untouched, len(x.shape)), places)
+    elif op.kind == "roll":
+        x = op.inputs[0]
+        _tie_dims(x, op.outputs[0], range(len(x.shape)), places)
+        _fix(op, [x], op.options["dims"], places)
+    elif op.kind == "expand":
+        _broadcast(op.inputs[0], op.outputs[0], places)
+    elif op.kind == "unbind":
+        x, dim = op.inputs[0], op.options["dim"]
+        _fix(op, [x], [dim], places)
+        for out in op.outputs:
+            for position, kept in enumerate(d for d in range(len(x.shape)) if d != dim):
+                places.tie((x, kept), (out, position))
+    elif op.kind == "glu":
+        x, out, dim = op.inputs[0], op.outputs[0], op.options["dim"]
+        _tie_dims(x, out, (d for d in range(len(out.shape)) if d != dim), places)
+        places.make((x, dim), "concat", [(out, dim)] * 2)
     elif op.kind == "getitem":
         _indexed(op, small, places)
     elif op.kind == "embedding":

@@ -21,6 +21,7 @@ _SIZES = {
     nn.modules.batchnorm._NormBase: ("num_features",),
     nn.GroupNorm: ("num_channels",),
     nn.LayerNorm: ("normalized_shape",),
+    nn.RMSNorm: ("normalized_shape",),
     nn.Embedding: ("embedding_dim",),
     nn.PReLU: ("num_parameters",),
 }
@@ -101,6 +102,9 @@ class Sizes:
             return
         if any(part in self.new for part in parts) or whole not in self.new:
             self._set(whole, total)
+            return
+        if made.kind == "concat" and len(set(parts)) == 1 and self.new[whole] % len(parts) == 0:
+            self._set(parts[0], self.new[whole] // len(parts))
             return
         if made.kind == "concat":
             raise UnsupportedNetworkError(
@@ -191,7 +195,7 @@ def _resize(module: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> None:
                 transposed = module.transposed
                 out, read = (shape[1], shape[0]) if transposed else (shape[0], shape[1] * module.groups)
                 module.in_channels, module.out_channels = read, out
-            elif isinstance(module, nn.LayerNorm):
+            elif isinstance(module, (nn.LayerNorm, nn.RMSNorm)):
                 module.normalized_shape = shape
             else:
                 for name, size in zip(names, shape[::-1] if len(names) > 1 else shape[-1:], strict=False):

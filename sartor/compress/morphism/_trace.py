@@ -187,9 +187,9 @@ def _options(
             a, b = (int(_argument(args, kwargs, i, f"dim{i - 1}", 0)) % num for i in (1, 2))
             order[a], order[b] = b, a
         return {"permutation": tuple(order)}
-    if op.kind in ("cat", "softmax", "log_softmax", "chunk", "split", "unbind"):
-        position = {"cat": 1, "softmax": 1, "log_softmax": 1, "unbind": 1}.get(op.kind, 2)
-        dim = _argument(args, kwargs, position, "dim", 0)
+    if op.kind in ("cat", "softmax", "log_softmax", "chunk", "split", "unbind", "glu"):
+        position = 2 if op.kind in ("chunk", "split") else 1
+        dim = _argument(args, kwargs, position, "dim", -1 if op.kind == "glu" else 0)
         return {"dim": int(dim if dim is not None else -1) % len(before[0])}
     if op.kind in ("mean", "sum", "amax", "amin", "std", "var"):
         over = _argument(args, kwargs, 1, "dim", None)
@@ -198,9 +198,16 @@ def _options(
         return {"dims": tuple(int(d) % len(before[0]) for d in listed), "keep": keep}
     if op.kind == "batch_norm":
         return {"eps": float(_argument(args, kwargs, 7, "eps", 1e-5))}
-    if op.kind == "layer_norm":
+    if op.kind in ("layer_norm", "rms_norm"):
         shape = _argument(args, kwargs, 1, "normalized_shape", ())
-        return {"num": len(tuple(shape)), "eps": float(_argument(args, kwargs, 4, "eps", 1e-5))}
+        eps = _argument(args, kwargs, 4 if op.kind == "layer_norm" else 3, "eps", None)
+        return {"num": len(tuple(shape)), "eps": eps}
+    if op.kind == "pad":
+        return {"num": len(_argument(args, kwargs, 1, "pad", ())) // 2}
+    if op.kind == "roll":
+        dims = _argument(args, kwargs, 2, "dims", ())
+        listed = [dims] if isinstance(dims, int) else list(dims)
+        return {"dims": tuple(int(d) % len(before[0]) for d in listed or range(len(before[0])))}
     if op.kind == "group_norm":
         return {"groups": int(_argument(args, kwargs, 1, "num_groups", 1))}
     if op.kind == "scaled_dot_product_attention":

@@ -65,7 +65,7 @@ def add_heads(
     sizes = Sizes(network, inputs)
     for op in sizes.traced.ops:
         inside = op.place[0] == attention or op.place[0].startswith(f"{attention}.")
-        if inside and op.kind == "reshape" and len(op.outputs[0].shape) == len(op.inputs[0].shape) + 1:
+        if inside and op.kind == "reshape" and len(op.outputs[0].shape) > len(op.inputs[0].shape):
             sizes.grow((op.outputs[0], len(op.outputs[0].shape) - 2), heads)
             return inherit(network, sizes.resized(seed), inputs, noise=noise, seed=seed)
     hint = ""
