@@ -44,8 +44,8 @@ from sartor.tasks.images.task import Images
 from sartor.training.step import Step
 
 RESULTS = """
-27 November 2026, Intel Xeon, 2 virtual cores beside other work, torch 2.13.0, Torch-Pruning 1.6.1, seed 0, test part, the
-code of an hour before: one way to the target instead of several that are judged before training, two rounds:
+27 November 2026, Intel Xeon, 2 virtual cores beside other work, torch 2.13.0, Torch-Pruning 1.6.1, seed 0, test part, by
+the code of an hour before: one way to the target, where several are judged before training now:
 
                       accuracy   MACs     latency
 dense                   92.16   10.15M   .1075 ms
