@@ -44,7 +44,7 @@ from sartor.tasks.images.task import Images
 from sartor.training.step import Step
 
 RESULTS = """
-27 November 2026, Intel Xeon, 2 virtual cores beside other work, torch 2.13.0, Torch-Pruning 1.6.1, seed 0, test part, by
+27 November 2026, Intel Xeon, 2 virtual cores beside other work, Torch-Pruning 1.6.1, seed 0, test part, by
 the code of an hour before: one way to the target, where several are judged before training now:
 
                       accuracy   MACs     latency
