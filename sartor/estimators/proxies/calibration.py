@@ -28,7 +28,7 @@ Array = npt.NDArray[np.float64]
 _SLOPE, _SLOPE_VARIANCE = 0.9, 0.04
 """Of the trained rank over the training-free one, before anything is trained."""
 _OFFSET_VARIANCE = 4.0
-_SIGNAL, _NOISE = 1.0, 0.3
+_SIGNAL, _NOISE = 0.4, 0.3
 _LENGTH = 0.25
 """Squared distance at which similarity is halved, in units of the mean squared distance."""
 _PART = 4_096
