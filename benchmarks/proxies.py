@@ -6,10 +6,12 @@
 
 ``--images`` has CIFAR-10 (see the data's README); its first test images are the inputs, without labels. What the
 aggregate is made of was chosen on NAS-Bench-201/CIFAR-10; CIFAR-100, ImageNet16-120, NAS-Bench-101 and TransNAS are
-held out (the first two share the cells, not the trainings). Every cell of the sample counts, dead ones too.
+held out (the first two share the cells, not the trainings). Every cell of the sample counts, dead ones too. With
+``--quick`` and ``--all`` cells of NAS-Bench-201 that compute the same are scored once, by the smallest of them, and by
+two seeds, whose mean counts; ``calibrated`` adds 20 trainings (looked up) spread over the ranking, ten draws.
 
-Speed: all proxies of a network in shared passes, against each alone, network by network: built anew, its own forward
-and backward pass, as the papers describe them.
+Speed: the aggregate's four of a network in shared passes, cells that compute the same once, against each alone, network
+by network, cell by cell: built anew, its own pass, as the papers describe it (`peers`).
 
 Results: see ``RESULTS``, negative ones included.
 """
@@ -41,6 +43,8 @@ from sartor.errors import SartorError
 from sartor.estimators.proxies import load as proxies_of
 from sartor.estimators.proxies import score
 from sartor.estimators.proxies.aggregate import INGREDIENTS, aggregate
+from sartor.estimators.proxies.calibration import calibrated, spread
+from sartor.estimators.proxies.survey import representatives
 from sartor.estimators.tables.lookup import load
 from sartor.registry import find, specs
 from sartor.space import Space
@@ -143,26 +147,118 @@ def scored(
     return found
 
 
-def speeds(tables: str, pictures: str, names: Sequence[str], num: int) -> tuple[float, float]:
-    """Returns architectures a CPU-second: all proxies together, and each alone."""
+@cache
+def folded(folder: str, name: str) -> list[int]:
+    """Returns for each row of a table the row of the smallest cell that computes the same."""
+    table = table_of(folder, name, None)
+    macs = table.costs["macs"].values
+    return representatives(table.space, table.architectures, lambda cell: float(macs[table.index(cell)]))
+
+
+# --- each proxy alone, as its paper describes it
+
+
+def _blocks(network: torch.nn.Module, inputs: torch.Tensor) -> list[float]:
+    """AZ-NAS (arXiv:2403.19232): entropy of the principal components of each block's output."""
+    outputs: list[torch.Tensor] = []
+    handles = [block.register_forward_hook(lambda _m, _i, out: outputs.append(out)) for block in network.blocks]  # type: ignore[union-attr]
+    network.train()
+    network(inputs)
+    for handle in handles:
+        handle.remove()
+    found = []
+    for each in outputs:
+        rows = each.detach().permute(0, 2, 3, 1).reshape(-1, each.shape[1])
+        rows = rows - rows.mean(0, keepdim=True)
+        values = torch.linalg.eigvalsh(rows.T @ rows / len(rows)).clamp(min=0)
+        shares = values / values.sum()
+        found.append(float(-(shares * torch.log(shares + 1e-8)).sum()))
+    return found
+
+
+def _expressivity(network: torch.nn.Module, inputs: torch.Tensor) -> float:
+    return sum(_blocks(network, inputs))
+
+
+def _progressivity(network: torch.nn.Module, inputs: torch.Tensor) -> float:
+    found = _blocks(network, inputs)
+    return min(b - a for a, b in zip(found, found[1:], strict=False))
+
+
+def _logsynflow(network: torch.nn.Module, inputs: torch.Tensor) -> float:
+    """arXiv:2207.05135, after SynFlow's own code: absolute weights in place, a sample of ones, double precision."""
+    network.double().eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.abs_()
+    network.zero_grad()
+    network(torch.ones_like(inputs[:1], dtype=torch.float64)).sum().backward()
+    return float(sum(torch.log1p((p.detach() * p.grad).abs()).sum() for p in network.parameters() if p.grad is not None))
+
+
+def _naswot(network: torch.nn.Module, inputs: torch.Tensor) -> float:
+    """arXiv:2006.04647: the kernel is summed over activations, by what is on in both and what is off in both."""
+    kernel = np.zeros((len(inputs), len(inputs)))
+
+    def see(_module: Any, seen: Any, _output: Any) -> None:
+        on = (seen[0].reshape(len(inputs), -1) > 0).float()
+        both, neither = on @ on.t(), (1 - on) @ (1 - on).t()
+        kernel[...] += both.numpy() + neither.numpy()
+
+    for module in network.modules():
+        if isinstance(module, torch.nn.ReLU):
+            module.register_forward_hook(see)
+    network.train()
+    network(inputs)
+    return float(np.linalg.slogdet(kernel)[1])
+
+
+PEERS = (_expressivity, _progressivity, _logsynflow, _naswot)
+
+
+def speeds(tables: str, pictures: str, num: int) -> tuple[float, float, float]:
+    """Returns cells a CPU-second: by the aggregate's four together, those once that compute the same; by each network
+    for itself; and by each proxy alone.
+    """
     table, space = table_of(tables, "nasbench201", None), space_of("nasbench201")
-    inputs = [images(pictures, SPACES["nasbench201"][3])]
+    first = images(pictures, SPACES["nasbench201"][3])
+    share = len(set(folded(tables, "nasbench201"))) / len(table)
     rows = np.random.default_rng(3).permutation(len(table))[:num]
     cells = [table.space.of_codes(table.codes[row : row + 1])[0] for row in rows]
-    spent = []
-    score(space.build(cells[0]), inputs, proxies_of(*names))  # imports and caches
-    for groups in ([tuple(names)], [(name,) for name in names]):
-        began = time.process_time()
+    proxies = proxies_of(*INGREDIENTS)
+
+    def together() -> None:
         for cell in cells:
-            for group in groups:
-                score(space.build(cell), inputs, proxies_of(*group))
+            score(space.build(cell), [first], proxies)
+
+    def alone() -> None:
+        for cell in cells:
+            for peer in PEERS:
+                peer(space.build(cell), first)
+
+    spent = []
+    for work in (together, alone):
+        work()  # imports and caches
+        began = time.process_time()
+        work()
         spent.append(num / (time.process_time() - began))
-    return spent[0], spent[1]
+    return spent[0] / share, spent[0], spent[1]
 
 
 def tau(column: Any, values: Any) -> float:
     """Returns Kendall's tau-b; the dead share the last rank."""
     return float(kendalltau(rankdata(np.asarray(column, float)), values).statistic)
+
+
+def with_trainings(folder: str, dataset: str, rows: Any, columns: Mapping[str, Any]) -> list[float]:
+    """Returns tau of the aggregate corrected by 20 trainings, of ten draws."""
+    table, prior = table_of(folder, "nasbench201", dataset), columns["aggregate"]
+    cells, truth = [table.architectures[row] for row in rows], table.observed()[rows]
+    taus = []
+    for seed in range(10):
+        trained = spread(prior, 20, seed)
+        taus.append(tau(calibrated(table.space, cells, prior, trained, truth[trained]), truth))
+    return taus
 
 
 def main() -> int:
@@ -187,9 +283,12 @@ def main() -> int:
         for space in spaces:
             table = table_of(arguments.table, space, None)
             num = len(table) if arguments.all else SPACES[space][2]
-            samples[space] = np.random.default_rng(1).permutation(len(table))[:num]
-            parts = np.array_split(samples[space], max(1, num // 10))
-            for seed in (0,) if arguments.all or space != "nasbench201" else (0, 1):
+            rows = samples[space] = np.random.default_rng(1).permutation(len(table))[:num]
+            if aggregate_only:
+                rows = np.array(folded(arguments.table, space))[rows]
+            different, at = np.unique(rows, return_inverse=True)
+            parts = np.array_split(different, max(1, len(different) // 10))
+            for seed in (0, 1) if space == "nasbench201" else (0,):
                 began = time.time()
                 own = names if seed == 0 else INGREDIENTS
                 jobs = [
@@ -197,9 +296,16 @@ def main() -> int:
                     for part in parts
                 ]
                 found = [each for job in jobs for each in job.result()]
-                columns[space, seed] = {name: np.array([each[name] for each in found]) for name in own}
+                columns[space, seed] = {name: np.array([each[name] for each in found])[at] for name in own}
                 columns[space, seed]["aggregate"] = aggregate(columns[space, seed])
-                print(f"{space}: {num:,} cells, seed {seed}, {time.time() - began:.0f} s", flush=True)
+                print(f"{space}: {num:,} cells, {len(different):,} scored, seed {seed}, {time.time() - began:.0f} s", flush=True)
+    if ("nasbench201", 1) in columns:
+        first, second = columns["nasbench201", 0]["aggregate"], columns["nasbench201", 1]["aggregate"]
+        figures["tau_between_seeds"] = round(tau(first, rankdata(second)), 4)
+    if aggregate_only:
+        both = columns["nasbench201", 0], columns["nasbench201", 1]
+        columns["nasbench201", 0] = means = {name: (both[0][name] + both[1][name]) / 2 for name in names}
+        means["aggregate"] = aggregate(means)
     truths = [(space, dataset) for space, dataset in TRUTHS if space in spaces]
     shown = ["aggregate", *names]
     print(f"\n{'Kendall tau':28s}" + "".join(f"{name[:9]:>10s}" for name in shown))
@@ -214,17 +320,18 @@ def main() -> int:
         )
     for dataset, short in (("cifar10", "c10"), ("cifar100", "c100"), ("imagenet16-120", "in16")):
         figures[f"tau_nasbench201_{short}"] = round(found_taus["nasbench201", dataset]["aggregate"], 4)
-    if ("nasbench201", 1) in columns:
-        first, second = columns["nasbench201", 0]["aggregate"], columns["nasbench201", 1]["aggregate"]
-        figures["tau_between_seeds"] = round(tau(first, rankdata(second)), 4)
+        if aggregate_only:
+            taus = with_trainings(arguments.table, dataset, samples["nasbench201"], columns["nasbench201", 0])
+            figures[f"tau_nasbench201_{short}_calibrated"] = round(float(np.mean(taus)), 4)
+            print(f"{dataset}, with 20 trainings: {np.mean(taus):.4f}, deviation {np.std(taus):.4f}, {len(taus)} draws")
     if not aggregate_only:
         figures["tau_nasbench101"] = round(found_taus["nasbench101", "cifar10"]["aggregate"], 4)
         micro = [taus["aggregate"] for (space, _), taus in found_taus.items() if space == "transnasbench101_micro"]
         figures["tau_transnas_micro_mean"] = round(float(np.mean(micro)), 4)
-    together, alone = speeds(arguments.table, arguments.images, names, 20 if aggregate_only else 40)
+    together, each, alone = speeds(arguments.table, arguments.images, 20 if arguments.quick else 60)
     figures["architectures_per_second"] = round(together, 3)
     figures["peer_architectures_per_second"] = round(alone, 3)
-    print(f"{len(names)} proxies: {together:.2f} architectures a CPU-second together, {alone:.2f} each alone")
+    print(f"cells a CPU-second: {together:.1f}, {each:.1f} if none is folded; each proxy alone {alone:.1f}")
     print(json.dumps(figures))
     return 0
 

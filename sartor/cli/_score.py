@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +16,8 @@ from rich.table import Table as Printed
 from sartor.errors import InputError, MissingExtraError, near
 from sartor.estimators.proxies import load
 from sartor.estimators.proxies.aggregate import AGGREGATE, INGREDIENTS
-from sartor.estimators.proxies.survey import Subject, survey
+from sartor.estimators.proxies.calibration import CALIBRATED, calibrated, spread
+from sartor.estimators.proxies.survey import Subject, survey, trained, write
 from sartor.registry import specs
 from sartor.space import Architecture
 
@@ -36,6 +38,8 @@ def run(
     seed: int = 0,
     seeds: int = 1,
     fold: bool = False,
+    calibrate: int | None = None,
+    epochs: float = 3.0,
     workers: int = 1,
     out: Path = Path("scores.parquet"),
     table: Path | None = None,
@@ -70,6 +74,10 @@ def run(
         How many times each is scored, with weights and inputs of its own; the mean counts.
     fold
         Score architectures once that compute the same: the one of the fewest parameters stands for all.
+    calibrate
+        How many are trained to correct the ranking (20 help): on the task's data, or as the table has them.
+    epochs
+        Of each of these trainings on a task's data.
     workers
         Processes, one thread each.
     out
@@ -89,6 +97,8 @@ def run(
         raise InputError("--dataset is of a table: give --table DIR too")
     names = list(proxy or INGREDIENTS)
     truth = None if table is None else _truth(name, table, dataset)
+    if calibrate is not None and truth is None and subject.kind == "space":
+        raise InputError("--calibrate trains on the data of a task, or looks up in a table: give a task or --table DIR")
     load(*names)
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=Console(file=sys.stderr)) as bar:
         task = bar.add_task("scoring", total=None)
@@ -104,11 +114,52 @@ def run(
             workers=workers,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    shown = AGGREGATE if AGGREGATE in columns else names[0]
+        shown = AGGREGATE if AGGREGATE in columns else names[0]
+        if calibrate is not None:
+            bar.update(task, description="training", completed=0, total=calibrate)
+            columns[CALIBRATED] = _calibrated(
+                columns,
+                shown,
+                subject,
+                truth,
+                calibrate,
+                epochs,
+                seed,
+                out,
+                lambda done, total: bar.update(task, completed=done, total=total),
+            )
+            shown = CALIBRATED
     _print(console, columns, shown)
     console.print(f"{len(columns[shown]):,} architectures in {out}", highlight=False)
     if truth is not None:
         _compare(console, columns, truth, out.with_suffix(".png"), shown)
+
+
+def _calibrated(
+    columns: dict[str, list[Any]],
+    by: str,
+    subject: Subject,
+    truth: Any,
+    num: int,
+    epochs: float,
+    seed: int,
+    out: Path,
+    progress: Callable[[int, int], None],
+) -> list[float]:
+    """Returns the ranking ``by`` as corrected by ``num`` trainings, and writes it to ``out`` beside the others."""
+    prior = np.asarray(columns[by], np.float64)
+    rows = spread(prior, num, seed)
+    architectures = [Architecture.from_json(text) for text in columns["architecture"]]
+    if truth is not None:
+        sign = 1 if truth.direction == "max" else -1
+        values = sign * truth.observed()[truth.indices([architectures[row] for row in rows])]
+    else:
+        texts = [columns["architecture"][row] for row in rows]
+        kept = Path(f"{out}.trained")
+        values = trained(subject, texts, epochs, kept=kept, seed=seed, progress=progress)
+    found = calibrated(subject.open()[0], architectures, prior, rows, values).tolist()
+    write({**columns, CALIBRATED: found}, out)
+    return found
 
 
 def _list(console: Console) -> None:

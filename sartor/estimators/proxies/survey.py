@@ -11,8 +11,10 @@ the fewest parameters; otherwise operations that lead nowhere are part of a netw
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import json
+import math
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -352,6 +354,64 @@ def _noise(subject: Subject, batch_size: int, seed: int) -> tuple[Tensor, ...]:
     return ((made - made.mean()) / made.std(),)
 
 
+def trained(
+    subject: Subject,
+    texts: Sequence[str],
+    epochs: float,
+    *,
+    kept: str | Path,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[float]:
+    """Returns the task's primary metric on validation data of architectures trained one after the other.
+
+    Higher is better; minus infinity where training diverged. What is finished is kept in a file, and not trained again.
+
+    Args:
+        subject: A task.
+        texts: Architectures (JSON).
+        epochs: Of each training.
+        kept: File of what is finished.
+        seed: Of weights and data order.
+        progress: Told how many are done, of how many.
+
+    Raises:
+        InputError: ``subject`` is a space, which has no data; ``kept`` is of other trainings.
+    """
+    from sartor.contracts import Candidate, NullContext
+    from sartor.errors import DivergedError
+    from sartor.estimators.training import Training
+    from sartor.trials import Fidelity
+
+    space, task = subject.open()
+    if task is None:
+        raise InputError(f"{subject.name} is a space: what is trained on is the data of a task")
+    splits, fidelity = task.data(), Fidelity(epochs)
+    training = Training(task, space, dataclasses.replace(splits, test=None), [fidelity])
+    identity = {"space": space.fingerprint, "data": splits.fingerprint, "epochs": epochs, "seed": seed}
+    file, values = Path(kept), dict[str, float]()
+    if file.exists():
+        found = json.loads(file.read_text())
+        if found["of"] != identity:
+            raise InputError(f"{kept} is of other trainings: delete it, or write to another file")
+        values = {text: float(value) for text, value in found["values"].items()}
+    sign = 1.0 if task.metrics[task.primary].direction == "max" else -1.0
+    for number, text in enumerate(texts):
+        if text not in values:
+            candidate = Candidate(task, space, Architecture.from_json(text), seed)
+            try:
+                metrics = training.estimate(candidate, fidelity=fidelity, seed=seed, context=NullContext())
+                values[text] = sign * metrics[task.primary]
+            except DivergedError:
+                values[text] = -math.inf
+            part = file.with_name(file.name + ".part")
+            part.write_text(json.dumps({"of": identity, "values": values}))
+            os.replace(part, file)
+        if progress is not None:
+            progress(number + 1, len(texts))
+    return [values[text] for text in texts]
+
+
 class _Seen(Exception):
     """Carries what a network was given."""
 
@@ -367,8 +427,6 @@ def task_inputs(
     Raises:
         InputError: The loss never calls the network.
     """
-    from dataclasses import replace
-
     from sartor.training import Step
 
     def see(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -376,7 +434,7 @@ def task_inputs(
             raise InputError(f"the loss of {type(task).__name__} names the network's inputs: give them by position")
         raise _Seen(inputs)
 
-    recipe = replace(task.recipe_for(architecture), batch_size=batch_size)
+    recipe = dataclasses.replace(task.recipe_for(architecture), batch_size=batch_size)
     step = Step(0, 1, seed, recipe, architecture=architecture)
     learner = task.learner(architecture)
     handle = network.register_forward_pre_hook(see)
