@@ -1,19 +1,19 @@
 """Network morphism: how exact it is, how many steps it saves, and what a search by it saves.
 
-    python benchmarks/_compress_morphism.py --images DIR            # about an hour; DIR has cifar10_train_a.npz
+    python benchmarks/_compress_morphism.py --images DIR            # about half an hour; DIR has cifar10_train_a.npz
     python benchmarks/_compress_morphism.py --images DIR --quick    # within two minutes
 
 Exactness: pairs of random architectures of each ready-made space, a few changes of choices apart, with random weights
 and statistics; where one contains the other, the largest difference of their outputs in float64 over the largest output
 is taken. Pairs that do not contain one another must be refused: the number of each is printed.
 
-Steps: 10,000 images of CIFAR-10 at 32x32 (``resnet-like`` space, the images task's own recipe). A small network is
+Steps: 5,000 images of CIFAR-10 at 32x32 (``resnet-like`` space, the images task's own recipe). A small network is
 trained for 8 epochs; one of twice its widths and larger kernels is trained from scratch for 8, and grown from the small
 one and trained for an eighth, a quarter and half of those steps, each with its own warm-up and cooldown. The ratio is
 the least share whose mean test accuracy over the seeds is at least that from scratch. What the small network had cost
 is printed beside it: it is sunk where the network was there already, and is not where it was not.
 
-Search: ``nash`` and ``local-search`` on the same space with 12 trainings of one epoch on 5,000 images. Counted are the
+Search: ``nash`` and ``local-search`` on the same space with 8 trainings of one epoch on 3,000 images. Counted are the
 trainings until ``nash`` is as good on the validation part as local search after all of its trainings; morphisms that
 are refused cost none and are not counted.
 
@@ -266,16 +266,16 @@ def run(quick: bool, images: Path = IMAGES, seeds: int = 3, parts: Sequence[str]
     """Runs all and returns the figures by their JSON keys."""
     figures: dict[str, float] = {}
     if "exactness" in parts:
-        found = exactness(3 if quick else 20)
+        found = exactness(3 if quick else 10)
         figures |= {"morphism_max_error_float64": max(worst for _, _, worst in found.values())}
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
         if "steps" in parts:
-            task = task_of(images, out, 2_000 if quick else 10_000, 1_000 if quick else 10_000)
+            task = task_of(images, out, 2_000 if quick else 5_000, 1_000 if quick else 10_000)
             figures |= steps(task, 2 if quick else 8, 1 if quick else seeds)
         if "search" in parts:
-            task = task_of(images, out, 1_000 if quick else 5_000, 1_000)
-            figures |= search(task, 4 if quick else 12, 1 if quick else seeds, out)
+            task = task_of(images, out, 1_000 if quick else 3_000, 1_000)
+            figures |= search(task, 4 if quick else 8, 1 if quick else seeds, out)
     return figures
 
 

@@ -159,7 +159,8 @@ def _calibrated(
         values = trained(subject, texts, epochs, kept=kept, seed=seed, progress=progress)
     found = calibrated(subject.open()[0], architectures, prior, rows, values).tolist()
     write({**columns, CALIBRATED: found}, out)
-    return found
+    corrected: list[float] = found
+    return corrected
 
 
 def _list(console: Console) -> None:

@@ -365,8 +365,8 @@ class Filler:
         read = (row_sources // small_outer)[:, None] * small_inner + torch.arange(small_inner)[None, :]
         # A repeated group reads its own copy of the channels.
         repeats = groups[1] > 1 and self._repeated.get(self.places.root(channels), 1) > 1
-        copies = (rows // small.shape[0])[:, None] * len(columns) if repeats else 0
-        at = columns[read] + copies - (rows // outer)[:, None] * inner
+        offset = (rows // small.shape[0])[:, None] * len(columns) if repeats else 0
+        at = columns[read] + offset - (rows // outer)[:, None] * inner
         if bool((at < 0).any()) or bool((at >= inner).any()):
             raise UnsupportedNetworkError(
                 f"the {groups[0]} groups of {small_op} do not lie within the {groups[1]} of {op} in the larger network"

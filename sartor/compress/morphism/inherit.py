@@ -51,7 +51,7 @@ def inherit(
         InputError: ``noise`` is negative.
 
     Example:
-        >>> small, large = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)), None
+        >>> small = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
         >>> large = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
         >>> x = torch.ones(1, 4)
         >>> torch.allclose(inherit(small, large, [x])(x), small(x))

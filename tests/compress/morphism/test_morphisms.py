@@ -178,3 +178,79 @@ def test_what_reads_all_features_at_once_is_named() -> None:
         widen(encoder, "linear2", 16, x)
     with pytest.raises(InputError, match="MultiheadAttention divides a fixed width"):
         add_heads(encoder, "self_attn", 4, x)
+
+
+class PackedAttention(nn.Module):
+    """Queries, keys and values by one layer, as most vision Transformers have them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heads = 2
+        self.qkv, self.out = nn.Linear(8, 3 * 8), nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, tokens, _ = x.shape
+        q, k, v = self.qkv(x).reshape(n, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        scores = (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(-1)
+        out: Tensor = self.out((scores @ v).transpose(1, 2).flatten(2))
+        return out
+
+
+class Mixing(nn.Module):
+    """Tokens are mixed by a layer along another dimension than features, inside a sum that is normalised."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.norm, self.mix, self.last = nn.Linear(8, 6), nn.LayerNorm(6), nn.Linear(5, 5), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x)
+        x = x + self.mix(self.norm(x).transpose(1, 2)).transpose(1, 2)
+        out: Tensor = self.last(self.norm(x))
+        return out
+
+
+class ChannelsLast(nn.Module):
+    """A depthwise convolution before a layer normalisation over channels (ConvNeXt)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.depthwise = nn.Conv2d(3, 6, 4, 4), nn.Conv2d(6, 6, 3, padding=1, groups=6)
+        self.norm, self.up, self.down = nn.LayerNorm(6), nn.Linear(6, 12), nn.Linear(12, 6)
+        self.scale, self.last = nn.Parameter(torch.ones(6)), nn.Conv2d(6, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x)
+        y = self.norm(self.depthwise(x).permute(0, 2, 3, 1))
+        y = self.scale * self.down(functional.gelu(self.up(y)))
+        x = functional.interpolate(x + y.permute(0, 3, 1, 2), scale_factor=2)
+        out: Tensor = self.last(x)
+        return out
+
+
+def test_packed_projections_get_more_heads() -> None:
+    network, x = shaken(PackedAttention()), [torch.randn(2, 5, 8, dtype=torch.float64)]
+    large = add_heads(network, "", 3, x)
+    assert max_difference(network, large, x) < 1e-10
+    assert large.qkv.out_features == 36 and large.heads == 3
+
+
+@pytest.mark.parametrize(
+    ("network", "layer", "width", "fails"),
+    [
+        (Mixing(), "embed", 12, 7),
+        (ChannelsLast(), "embed", 12, 7),
+        (nn.Sequential(nn.Linear(8, 6), nn.RMSNorm(6), nn.Linear(6, 10), nn.GLU(), nn.Linear(5, 2)), "0", 7, None),
+        (nn.Sequential(nn.Linear(8, 6), nn.RMSNorm(6), nn.Linear(6, 10), nn.GLU(), nn.Linear(5, 2)), "2", 14, 13),
+    ],
+    ids=["tokens mixed", "channels last", "root mean square", "gated"],
+)
+def test_layers_whose_features_are_read_together_grow_as_far_as_that_is_exact(
+    network: nn.Module, layer: str, width: int, fails: int | None
+) -> None:
+    network = shaken(network)
+    x = images() if isinstance(network, ChannelsLast) else [torch.randn(2, 5, 8, dtype=torch.float64)]
+    assert max_difference(network, widen(network, layer, width, x), x) < 1e-10
+    if fails is not None:
+        with pytest.raises(UnsupportedNetworkError):
+            widen(network, layer, fails, x)
