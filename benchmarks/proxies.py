@@ -193,7 +193,8 @@ def _logsynflow(network: torch.nn.Module, inputs: torch.Tensor) -> float:
             parameter.abs_()
     network.zero_grad()
     network(torch.ones_like(inputs[:1], dtype=torch.float64)).sum().backward()
-    return float(sum(torch.log1p((p.detach() * p.grad).abs()).sum() for p in network.parameters() if p.grad is not None))
+    learnt = [p for p in network.parameters() if p.grad is not None]
+    return float(sum(torch.log1p((p.detach() * p.grad).abs()).sum() for p in learnt))
 
 
 def _naswot(network: torch.nn.Module, inputs: torch.Tensor) -> float:
@@ -298,7 +299,10 @@ def main() -> int:
                 found = [each for job in jobs for each in job.result()]
                 columns[space, seed] = {name: np.array([each[name] for each in found])[at] for name in own}
                 columns[space, seed]["aggregate"] = aggregate(columns[space, seed])
-                print(f"{space}: {num:,} cells, {len(different):,} scored, seed {seed}, {time.time() - began:.0f} s", flush=True)
+                print(
+                    f"{space}: {num:,} cells, {len(different):,} scored, seed {seed}, {time.time() - began:.0f} s",
+                    flush=True,
+                )
     if ("nasbench201", 1) in columns:
         first, second = columns["nasbench201", 0]["aggregate"], columns["nasbench201", 1]["aggregate"]
         figures["tau_between_seeds"] = round(tau(first, rankdata(second)), 4)

@@ -110,7 +110,8 @@ def _similar(space: Space, architectures: Sequence[Architecture], rows: Sequence
     parts = [
         _squared(structure(architectures[i : i + _PART]), chosen) for i in range(0, len(architectures), _PART)
     ]
-    kernels = [1 / (1 + squared / (_LENGTH * (squared.mean() or 1.0))) for squared in map(np.concatenate, zip(*parts, strict=True))]
+    whole = [np.concatenate(blocks) for blocks in zip(*parts, strict=True)]
+    kernels = [1 / (1 + squared / (_LENGTH * (squared.mean() or 1.0))) for squared in whole]
     mean: Array = np.mean(kernels, axis=0)
     return mean
 
