@@ -2,7 +2,6 @@
 
 # Annotations are read at run time: the task's own options are only known then.
 import dataclasses
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sartor.cli import DEFAULT_OUT
-from sartor.cli._tasks import task_app, task_options
+from sartor.cli._tasks import resumable, task_app, task_options
 from sartor.errors import BudgetError, InputError
 from sartor.registry import TaskSpec, specs
 
@@ -42,16 +41,10 @@ def _run(make: Callable[[], Any], steps: str, option: Sequence[str], **arguments
     from sartor.cli._progress import Progress
     from sartor.compress.pipeline import compress
 
-    started_by = ["sartor", *(token for token in sys.argv[1:] if token != "--resume")]
-    try:
-        with Progress() as progress:
-            found = compress(
-                make(), _steps(steps), options=_options(option), on_event=progress, command=shlex.join(started_by),
-                **arguments,
-            )
-    except KeyboardInterrupt:
-        again = shlex.join([*started_by, "--resume"])
-        raise KeyboardInterrupt(f"interrupted; all that was finished is kept\ngo on with: {again}") from None
+    with resumable("all that was finished is kept") as command, Progress() as progress:
+        found = compress(
+            make(), _steps(steps), options=_options(option), on_event=progress, command=command, **arguments
+        )
     _print(found)
     if found.broken:
         raise BudgetError(

@@ -2,8 +2,6 @@
 
 # Annotations are read at run time: the task's own options are only known then.
 import dataclasses
-import shlex
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,7 +9,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, Group, Parameter
 
 from sartor.cli import DEFAULT_OUT
-from sartor.cli._tasks import task_app, task_options
+from sartor.cli._tasks import resumable, task_app, task_options
 from sartor.registry import TaskSpec
 
 
@@ -96,36 +94,31 @@ def _command(spec: TaskSpec, options_type: type[Any]) -> Callable[..., None]:
         from sartor.cli._progress import Progress
 
         task = spec.load()(data, **dataclasses.asdict(options))
-        started_by = ["sartor", *(token for token in sys.argv[1:] if token != "--resume")]
-        try:
-            with Progress() as progress:
-                front = run_search(
-                    task,
-                    task_name=spec.name.lower(),
-                    limits=limit or (),
-                    objectives=objective or (),
-                    budget=budget,
-                    trials=trials,
-                    strategy=strategy,
-                    transfer=transfer or (),
-                    promising=promising,
-                    shared_weights=shared_weights,
-                    halving=halving,
-                    epochs=epochs,
-                    finalists=finalists,
-                    seed=seed,
-                    workers=workers,
-                    slots=slots,
-                    device=train_on,
-                    devices=("counts", *device) if device else DEFAULT_DEVICES,
-                    out=out,
-                    resume=resume,
-                    on_event=progress,
-                    command=shlex.join(started_by),
-                )
-        except KeyboardInterrupt as interrupt:
-            reason = str(interrupt) or "interrupted; all that was finished is recorded"
-            raise KeyboardInterrupt(f"{reason}\ngo on with: {shlex.join([*started_by, '--resume'])}") from None
+        with resumable("all that was finished is recorded") as command, Progress() as progress:
+            front = run_search(
+                task,
+                task_name=spec.name.lower(),
+                limits=limit or (),
+                objectives=objective or (),
+                budget=budget,
+                trials=trials,
+                strategy=strategy,
+                transfer=transfer or (),
+                promising=promising,
+                shared_weights=shared_weights,
+                halving=halving,
+                epochs=epochs,
+                finalists=finalists,
+                seed=seed,
+                workers=workers,
+                slots=slots,
+                device=train_on,
+                devices=("counts", *device) if device else DEFAULT_DEVICES,
+                out=out,
+                resume=resume,
+                on_event=progress,
+                command=command,
+            )
         progress.finish(front)
 
     # The annotation with the task's own type is only known here.

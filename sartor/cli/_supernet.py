@@ -3,8 +3,6 @@
 # Annotations are read at run time: the task's own options are only known then.
 import dataclasses
 import math
-import shlex
-import sys
 from collections.abc import Callable, Sequence
 from inspect import signature
 from pathlib import Path
@@ -15,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sartor.cli import DEFAULT_OUT
-from sartor.cli._tasks import task_app, task_options
+from sartor.cli._tasks import resumable, task_app, task_options
 from sartor.errors import InputError, near
 from sartor.registry import TaskSpec, find, specs
 from sartor.units import format_figure
@@ -70,26 +68,21 @@ def _command(spec: TaskSpec, options_type: type[Any]) -> Callable[..., None]:
         from sartor.cli._progress import Progress
 
         task = spec.load()(data, **dataclasses.asdict(options))
-        started_by = ["sartor", *(token for token in sys.argv[1:] if token != "--resume")]
-        try:
-            with Progress() as progress:
-                trained = train_supernet(
-                    task,
-                    method=method,
-                    method_options=_options(method, set_ or ()),
-                    epochs=epochs,
-                    seed=seed,
-                    ranks=ranks,
-                    device=train_on,
-                    out=out,
-                    resume=resume,
-                    task_name=spec.name.lower(),
-                    command=shlex.join(started_by),
-                    on_event=progress,
-                )
-        except KeyboardInterrupt as interrupt:
-            reason = str(interrupt) or "interrupted; the last checkpoint is kept"
-            raise KeyboardInterrupt(f"{reason}\ngo on with: {shlex.join([*started_by, '--resume'])}") from None
+        with resumable("the last checkpoint is kept") as command, Progress() as progress:
+            trained = train_supernet(
+                task,
+                method=method,
+                method_options=_options(method, set_ or ()),
+                epochs=epochs,
+                seed=seed,
+                ranks=ranks,
+                device=train_on,
+                out=out,
+                resume=resume,
+                task_name=spec.name.lower(),
+                command=command,
+                on_event=progress,
+            )
         _print_trained(trained)
 
     # The annotation with the task's own type is only known here.

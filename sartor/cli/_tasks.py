@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from cyclopts import App
@@ -16,6 +18,21 @@ from sartor.registry import TaskSpec, find, resolve, specs
 def task_options(spec: TaskSpec) -> type[Any]:
     """Returns the dataclass of a task's options."""
     return resolve(spec.options) if spec.options else dataclasses.make_dataclass("Options", [], frozen=True)
+
+
+@contextmanager
+def resumable(kept: str) -> Iterator[str]:
+    """Gives the command line without ``--resume``; an interruption ends with how to go on.
+
+    Args:
+        kept: What is said of an interruption that says nothing itself.
+    """
+    started_by = ["sartor", *(token for token in sys.argv[1:] if token != "--resume")]
+    try:
+        yield shlex.join(started_by)
+    except KeyboardInterrupt as interrupt:
+        reason = str(interrupt) or f"interrupted; {kept}"
+        raise KeyboardInterrupt(f"{reason}\ngo on with: {shlex.join([*started_by, '--resume'])}") from None
 
 
 def _spec_of(tokens: list[str]) -> tuple[TaskSpec | None, list[str]]:

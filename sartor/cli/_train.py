@@ -2,8 +2,6 @@
 
 # Annotations are read at run time: the task's own options are only known then.
 import dataclasses
-import shlex
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,7 +9,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, Group, Parameter
 
 from sartor.cli import DEFAULT_OUT
-from sartor.cli._tasks import task_app, task_options
+from sartor.cli._tasks import resumable, task_app, task_options
 from sartor.registry import TaskSpec
 
 
@@ -60,25 +58,20 @@ def _command(spec: TaskSpec, options_type: type[Any]) -> Callable[..., None]:
         chosen = task.baseline()
         if architecture is not None:
             chosen = task.space().architecture({**chosen, **Architecture.from_json(architecture)})
-        started_by = ["sartor", *(token for token in sys.argv[1:] if token != "--resume")]
-        try:
-            with Progress() as progress:
-                front = run_train(
-                    task,
-                    architecture=chosen,
-                    limits=limit or (),
-                    epochs=epochs,
-                    seed=seed,
-                    device=device,
-                    out=out,
-                    resume=resume,
-                    task_name=spec.name.lower(),
-                    command=shlex.join(started_by),
-                    on_event=progress,
-                )
-        except KeyboardInterrupt as interrupt:
-            reason = str(interrupt) or "interrupted; the last checkpoint is kept"
-            raise KeyboardInterrupt(f"{reason}\ngo on with: {shlex.join([*started_by, '--resume'])}") from None
+        with resumable("the last checkpoint is kept") as command, Progress() as progress:
+            front = run_train(
+                task,
+                architecture=chosen,
+                limits=limit or (),
+                epochs=epochs,
+                seed=seed,
+                device=device,
+                out=out,
+                resume=resume,
+                task_name=spec.name.lower(),
+                command=command,
+                on_event=progress,
+            )
         progress.finish(front)
 
     # The annotation with the task's own type is only known here.
