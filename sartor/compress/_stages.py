@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from sartor._modes import evaluating
 from sartor.compress._contract import Value
 from sartor.devices._execution import tensors_in
 from sartor.devices.counts import Counts
@@ -20,7 +21,6 @@ from sartor.devices.cpu import CpuLatency
 from sartor.engine import _checkpoint
 from sartor.errors import DataError, InputError
 from sartor.estimators.training import evaluate, seeded_learner, steps_for
-from sartor.export._exporter import evaluating
 from sartor.goals import Limit
 from sartor.space import Architecture
 from sartor.task import Task

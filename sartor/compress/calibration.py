@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sartor._modes import evaluating
 from sartor.devices._execution import tensors_in
 from sartor.errors import DataError, InputError
-from sartor.export._exporter import evaluating
 from sartor.training import to_device
 from sartor.training.step import CPU
 

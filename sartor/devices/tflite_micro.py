@@ -96,7 +96,8 @@ class Arena:
 
 def write_int8(module: nn.Module, inputs: tuple[Any, ...], path: Path) -> None:
     """Writes an int8 .tflite whose ranges are those of random inputs: for sizes and cycles, not to be used."""
-    from sartor.export._exporter import evaluating, random_state_of_its_own, samples
+    from sartor._modes import evaluating
+    from sartor.export._exporter import random_state_of_its_own, samples
     from sartor.export.litert import EXPORTER, write
 
     EXPORTER.need()

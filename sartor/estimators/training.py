@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from sartor._modes import evaluating
 from sartor.contracts import Candidate, Context
 from sartor.data import Splits
 from sartor.errors import DataError, DivergedError, InputError
@@ -77,11 +78,11 @@ def evaluate(
         DivergedError: a metric is not finite.
     """
     cuda = sorted({p.device.index for p in network.parameters() if p.device.type == "cuda"})
-    with _eval_mode(network), torch.random.fork_rng(devices=cuda), torch.no_grad():
+    with evaluating(network), torch.random.fork_rng(devices=cuda), torch.no_grad():
         for generator in (torch.default_generator, *(torch.cuda.default_generators[number] for number in cuda)):
             generator.manual_seed(0)
         deployed = task.deploy(network, architecture)
-        with _eval_mode(deployed), _followed(deployed):
+        with evaluating(deployed), _followed(deployed):
             predictions = task.predict(deployed, part)
     values = {name: float(metric.function(predictions)) for name, metric in (metrics or task.metrics).items()}
     for name, value in values.items():
@@ -375,18 +376,6 @@ def seeded_learner(task: Task, architecture: Architecture, seed: int) -> Learner
 def _epoch_steps(data: Any, recipe: Recipe) -> int:
     """Returns the steps of an epoch, or 1 for data without a length (an environment)."""
     return steps_for(Fidelity(1.0, "epochs"), data, recipe) if hasattr(data, "__len__") else 1
-
-
-@contextmanager
-def _eval_mode(module: nn.Module) -> Iterator[None]:
-    """Puts a module in eval mode, and each part of it back in its own on leaving."""
-    training = [part for part in module.modules() if part.training]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part in training:
-            part.training = True
 
 
 @contextmanager

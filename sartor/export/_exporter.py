@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import numpy as np
 
+from sartor._modes import evaluating
 from sartor.errors import ExportError, InputError, MissingExtraError, near
 
 if TYPE_CHECKING:
@@ -365,18 +366,6 @@ def json_texts(description: Mapping[str, Any]) -> dict[str, str]:
 
 
 # --- running torch
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Puts a module into eval mode and, afterwards, each part back into the mode it was in."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sartor._modes import evaluating
 from sartor.errors import ExportError
 from sartor.export._exporter import (
     TRACED_BATCH,
@@ -28,7 +29,6 @@ from sartor.export._exporter import (
     Precision,
     arrays_of,
     compute,
-    evaluating,
     names_of,
     position,
     quiet,

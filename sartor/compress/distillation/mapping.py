@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sartor._modes import evaluating
 from sartor.compress.distillation.terms import Pair, as_map
 from sartor.errors import InputError, UnsupportedNetworkError
-from sartor.export._exporter import evaluating
 
 _SIDE = 4
 """Places a side at which maps are compared: finer ones cost much and say little more."""

@@ -11,10 +11,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from sartor._modes import evaluating
 from sartor.compress.distillation.terms import Seen
 from sartor.compress.onnx_file import OnnxFile
 from sartor.errors import InputError, near
-from sartor.export._exporter import evaluating
 from sartor.export.onnx import PREFIX
 
 Adapt = Callable[[Tensor], Tensor]

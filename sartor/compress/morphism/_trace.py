@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from sartor._modes import evaluating
 from sartor.errors import UnsupportedNetworkError
 
 KINDS: Mapping[str, str] = {
@@ -215,19 +215,6 @@ def _options(
     if op.kind == "getitem":
         return {"index": _without_tensors(args[1]), "by_tensor": len(op.inputs) > 1}
     return {}
-
-
-@contextmanager
-def evaluating(*networks: nn.Module) -> Iterator[None]:
-    """Puts networks into eval mode and their modules' modes back."""
-    modes = [(module, module.training) for network in networks for module in network.modules()]
-    try:
-        for network in networks:
-            network.eval()
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def trace(network: nn.Module, inputs: Sequence[Tensor]) -> Trace:

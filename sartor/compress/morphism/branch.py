@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sartor.compress.morphism._trace import evaluating
+from sartor._modes import evaluating
 from sartor.compress.morphism.inherit import EXACT, max_difference
 from sartor.errors import InputError, UnsupportedNetworkError, near
 

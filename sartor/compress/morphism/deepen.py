@@ -18,8 +18,8 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from sartor._modes import evaluating
 from sartor.compress.morphism._align import NOT_NEGATIVE
-from sartor.compress.morphism._trace import evaluating
 from sartor.compress.morphism.inherit import EXACT, max_difference
 from sartor.errors import InputError, UnsupportedNetworkError, near
 

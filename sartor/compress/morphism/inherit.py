@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from sartor._modes import evaluating
 from sartor.compress.morphism._align import Aligner
 from sartor.compress.morphism._fill import Filler
-from sartor.compress.morphism._trace import evaluating, trace
+from sartor.compress.morphism._trace import trace
 from sartor.errors import InputError, UnsupportedNetworkError
 
 EXACT = 1e-10

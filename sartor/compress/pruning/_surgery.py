@@ -23,6 +23,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from sartor._modes import evaluating
 from sartor.compress.pruning._trace import SILENT, Layers, Trace, Traced, paths_of
 from sartor.compress.pruning._units import Ids
 from sartor.devices._execution import tensors_in, unfused
@@ -204,12 +205,10 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _run(network: nn.Module, inputs: tuple[Any, ...]) -> _Ran:
-    modes = [(part, part.training) for part in network.modules()]
-    network.eval()
     path = [""]
     handles = paths_of(network, path)
     try:
-        with _Watch() as watch:
+        with evaluating(network), _Watch() as watch:
             outputs = network(*inputs)
     except (
         RuntimeError,
@@ -225,8 +224,6 @@ def _run(network: nn.Module, inputs: tuple[Any, ...]) -> _Ran:
     finally:
         for handle in handles:
             handle.remove()
-        for part, mode in modes:
-            part.training = mode
     return _Ran(watch.operations, list(tensors_in(outputs)))
 
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sartor._modes import evaluating
 from sartor.errors import BudgetError, UnsupportedNetworkError
-from sartor.export._exporter import evaluating
 
 
 def influences(network: nn.Module, run: Callable[[nn.Module], None], *, skip: Sequence[str] = ()) -> dict[str, float]:

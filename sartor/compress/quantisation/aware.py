@@ -20,13 +20,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.conv import _ConvNd
 
+from sartor._modes import evaluating
 from sartor.compress.calibration import finite, inputs_of
 from sartor.compress.quantisation.lsq import FixedStep, LearnedStep
 from sartor.compress.quantisation.uniform import bounds, output_axis
 from sartor.compress.quantisation.weight_only import bits_of
 from sartor.compress.sparsity.weights import weights_of
 from sartor.errors import InputError, UnsupportedNetworkError
-from sartor.export._exporter import evaluating
 
 Steps = Literal["learned", "fixed"]
 Layer = nn.Linear | _ConvNd

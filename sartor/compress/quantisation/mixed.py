@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from sartor._modes import evaluating
 from sartor.compress.calibration import Loss, finite
 from sartor.compress.quantisation.uniform import bounds, least_error_step, on_grid, output_axis
 from sartor.compress.sparsity.weights import weights_of
 from sartor.errors import BudgetError, DataError, InputError
-from sartor.export._exporter import evaluating
 
 Table = Mapping[str, Mapping[int, float]]
 """Name of a weight -> bits -> a number."""

@@ -20,12 +20,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sartor._modes import evaluating
 from sartor.compress.calibration import finite, inputs_of
 from sartor.compress.sparsity.n_of_m import Pattern, check_pattern
 from sartor.compress.sparsity.obs import Surgery
 from sartor.compress.sparsity.weights import weights_of
 from sartor.errors import InputError, UnsupportedNetworkError
-from sartor.export._exporter import evaluating
 
 Layer = nn.Linear | nn.Conv1d | nn.Conv2d
 

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sartor._modes import evaluating
 from sartor.compress.sparsity.weights import weights_of
 from sartor.errors import UnsupportedNetworkError
-from sartor.export._exporter import evaluating
 from sartor.trials import Figure
 
 

@@ -28,7 +28,8 @@ def prepare_file(
         ExportError: the format does not take the network.
         MissingExtraError: a package is not installed.
     """
-    from sartor.export._exporter import arrays_of, evaluating, random_state_of_its_own
+    from sartor._modes import evaluating
+    from sartor.export._exporter import arrays_of, random_state_of_its_own
 
     exporter: Exporter = find("exporters", format_name).load()
     exporter.need()
