@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from sartor.errors import DataError
+from sartor.errors import DataError, InputError
 
 Part = TypeVar("Part")
 
@@ -26,6 +26,21 @@ class Sealed(Generic[Part]):
     def open(self) -> Part:
         self.opened += 1
         return self._make()
+
+
+def check_shares(validation: float, test: float, split_seed: int) -> None:
+    """Refuses options by which a data set cannot be split.
+
+    Raises:
+        InputError: shares that leave less than a tenth for training, or a negative seed.
+    """
+    if not (0 < validation < 1 and 0 <= test < 1 and validation + test <= 0.9):
+        raise InputError(
+            "validation and test are shares that leave at least a tenth for training (test may be 0),"
+            f" got {validation} and {test}"
+        )
+    if split_seed < 0:
+        raise InputError(f"split_seed: expected 0 or more, got {split_seed}")
 
 
 @dataclass(frozen=True)
@@ -48,6 +63,39 @@ class Splits:
     ids: Mapping[str, np.ndarray] = field(default_factory=dict)
     fingerprint: str = ""
     notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        make: Callable[[np.ndarray], Any],
+        index: Mapping[str, np.ndarray],
+        ids: np.ndarray,
+        *,
+        fingerprint: str,
+        notes: tuple[str, ...],
+    ) -> Splits:
+        """Returns the splits of rows that are in one place, checked; a part without rows is none.
+
+        Args:
+            make: Gives a part for the positions of its rows.
+            index: Positions of the rows of ``train``, ``validation`` and ``test``.
+            ids: Of all rows.
+            fingerprint: Of content and split.
+            notes: Counted warnings.
+
+        Raises:
+            DataError: an id is in two parts.
+        """
+        held = {name: rows for name, rows in index.items() if len(rows)}
+        test = held.get("test")
+        return cls(
+            make(held["train"]),
+            make(held["validation"]),
+            None if test is None else Sealed(lambda: make(test)),
+            ids={name: ids[rows] for name, rows in held.items()},
+            fingerprint=fingerprint,
+            notes=notes,
+        ).check()
 
     def check(self) -> Splits:
         """Returns itself when no id is in two parts.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sartor.data import check_shares
 from sartor.errors import InputError
 from sartor.task import Task
 
@@ -37,13 +38,9 @@ class Options(Task.Options):
     split_seed: int = 0
 
     def __post_init__(self) -> None:
-        if not (0 < self.validation < 1 and 0 <= self.test < 1 and self.validation + self.test <= 0.9):
-            raise InputError(
-                "validation and test are shares that leave at least a tenth for training (test may be 0),"
-                f" got {self.validation} and {self.test}"
-            )
-        if self.split_seed < 0 or self.context < 0:
-            raise InputError(f"split_seed and context: expected 0 or more, got {self.split_seed} and {self.context}")
+        check_shares(self.validation, self.test, self.split_seed)
+        if self.context < 0:
+            raise InputError(f"context: expected 0 or more, got {self.context}")
         if self.window is not None and not self.window > 0:
             raise InputError(f"window: expected a length above 0, got {self.window}")
         if self.window is not None and (self.sequence or self.begin or self.end):

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sartor.data import Rows, Sealed, Splits
+from sartor.data import Rows, Splits
 from sartor.pictures import Lines, Picture, Table
 from sartor.task import Metric, Predictions, Task
 from sartor.tasks.events.data import SIMULATED, TEST, TRAIN, VALIDATION, Parts, load, true_process
@@ -114,16 +114,9 @@ class Events(Task):
     def data(self) -> Splits:
         if self._splits is None:
             rows = {name: self._parts.rows_of(name) for name in (TRAIN, VALIDATION, TEST)}
-            held = {name: index for name, index in rows.items() if len(index)}
-            test = held.get(TEST)
-            self._splits = Splits(
-                self._rows(held[TRAIN]),
-                self._rows(held[VALIDATION]),
-                None if test is None else Sealed(lambda: self._rows(test)),
-                ids={name: self._parts.ids[index] for name, index in held.items()},
-                fingerprint=self._parts.fingerprint,
-                notes=self._parts.notes,
-            ).check()
+            self._splits = Splits.of(
+                self._rows, rows, self._parts.ids, fingerprint=self._parts.fingerprint, notes=self._parts.notes
+            )
         return self._splits
 
     def _rows(self, index: np.ndarray) -> Rows:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from sartor.data import check_shares
 from sartor.errors import InputError, near
 from sartor.task import Task
 
@@ -46,13 +47,7 @@ class Options(Task.Options):
             raise InputError(f"size: expected 4 to 1024 pixels, got {self.size}")
         if self.channels not in (None, 1, 3):
             raise InputError(f"channels: expected 1 (grey) or 3 (colour), got {self.channels}")
-        if not (0 < self.validation < 1 and 0 <= self.test < 1 and self.validation + self.test <= 0.9):
-            raise InputError(
-                "validation and test are shares that leave at least a tenth for training (test may be 0),"
-                f" got {self.validation} and {self.test}"
-            )
-        if self.split_seed < 0:
-            raise InputError(f"split_seed: expected 0 or more, got {self.split_seed}")
+        check_shares(self.validation, self.test, self.split_seed)
         for name, kind in (("fit", Fit), ("augment", Augment), ("space", SpaceName)):
             value, known = getattr(self, name), get_args(kind)
             if value not in known:

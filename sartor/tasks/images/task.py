@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sartor.data import Rows, Sealed, Splits
+from sartor.data import Rows, Splits
 from sartor.metrics import accuracy, balanced_accuracy, calibration_error, confusion, cross_entropy
 from sartor.nets import Standardise
 from sartor.pictures import Gallery, Matrix, Picture, Table
@@ -115,16 +115,9 @@ class Images(Task):
         if self._splits is None:
             names = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
             rows = {name: self._parts.rows_of(part) for name, part in names.items()}
-            held = {name: index for name, index in rows.items() if len(index)}
-            test = held.get("test")
-            self._splits = Splits(
-                self._rows(held["train"]),
-                self._rows(held["validation"]),
-                None if test is None else Sealed(lambda: self._rows(test)),
-                ids={name: self._parts.ids[index] for name, index in held.items()},
-                fingerprint=self._parts.fingerprint,
-                notes=self._parts.notes,
-            ).check()
+            self._splits = Splits.of(
+                self._rows, rows, self._parts.ids, fingerprint=self._parts.fingerprint, notes=self._parts.notes
+            )
         return self._splits
 
     def _rows(self, index: np.ndarray) -> Rows:

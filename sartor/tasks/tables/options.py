@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from sartor.data import check_shares
 from sartor.errors import InputError, near
 from sartor.task import Task
 
@@ -42,15 +43,9 @@ class Options(Task.Options):
     split_seed: int = 0
 
     def __post_init__(self) -> None:
-        if not (0 < self.validation < 1 and 0 <= self.test < 1 and self.validation + self.test <= 0.9):
-            raise InputError(
-                "validation and test are shares that leave at least a tenth for training (test may be 0),"
-                f" got {self.validation} and {self.test}"
-            )
+        check_shares(self.validation, self.test, self.split_seed)
         if self.levels < 2:
             raise InputError(f"levels: expected at least 2, got {self.levels}")
-        if self.split_seed < 0:
-            raise InputError(f"split_seed: expected 0 or more, got {self.split_seed}")
         if self.purpose not in get_args(Purpose):
             raise InputError(f"purpose: there is no {self.purpose!r}{near(self.purpose, get_args(Purpose))}")
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sartor.columns import read_columns
-from sartor.data import Rows, Sealed, Splits
+from sartor.data import Rows, Splits
 from sartor.errors import InputError
 from sartor.metrics import (
     accuracy,
@@ -122,16 +122,9 @@ class Tables(Task):
     def data(self) -> Splits:
         if self._splits is None:
             rows = {name: self._prepared.rows_of(name) for name in (TRAIN, VALIDATION, TEST)}
-            held = {name: index for name, index in rows.items() if len(index)}
-            test = held.get(TEST)
-            self._splits = Splits(
-                self._rows(held[TRAIN]),
-                self._rows(held[VALIDATION]),
-                None if test is None else Sealed(lambda: self._rows(test)),
-                ids={name: self._prepared.ids[index] for name, index in held.items()},
-                fingerprint=self._prepared.fingerprint,
-                notes=self._prepared.notes,
-            ).check()
+            self._splits = Splits.of(
+                self._rows, rows, self._prepared.ids, fingerprint=self._prepared.fingerprint, notes=self._prepared.notes
+            )
         return self._splits
 
     def _rows(self, index: np.ndarray) -> Rows:
