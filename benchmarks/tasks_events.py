@@ -89,7 +89,7 @@ def measure(task: Events, *, seeds: int, trials: int, steps: int) -> dict[str, f
         row = {"search": values["log_likelihood"]}
         row["untuned"] = evaluate(task, runs[0][1], runs[0][0], test)[0]["log_likelihood"]
         row |= {
-            name: float(each.sum() / num) for name, each in zip(task.classical, predictions["classical"], strict=True)
+            name: float(each.sum() / num) for name, each in task.classical_likelihoods(predictions).items()
         }
         row["calibration_error"] = values["calibration_error"]
         row["integration_error"] = float(predictions["integration_error"][0])

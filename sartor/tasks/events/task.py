@@ -36,6 +36,8 @@ EXAMPLE_LENGTH = 16
 CURVE_POINTS = 600
 STEPS = 1500
 """Of a full training."""
+WINDOW = ("time", "type", "present", "origin", "end")
+"""Columns of a part: the fields of ``Sequences``."""
 
 
 class Batch(NamedTuple):
@@ -141,6 +143,14 @@ class Events(Task):
             models["the process that made the data"] = true_process()
         return models
 
+    def classical_likelihoods(self, predictions: Predictions) -> dict[str, np.ndarray]:
+        """Returns the log-likelihoods of a part's sequences under the models to beat, ``(n,)`` each, in nats.
+
+        They are not among the predictions: fitting takes seconds, and networks are scored many times.
+        """
+        sequences = Sequences(*(predictions[f"window.{name}"] for name in WINDOW))
+        return {name: model.log_likelihood(sequences) for name, model in self.classical.items()}
+
     # --- space
 
     def space(self) -> Space:
@@ -198,9 +208,10 @@ class Events(Task):
             first), and the median that was expected; ``rescaled_gap`` ``(m,)``: the integral of the intensity over it;
             ``type`` int64 ``(m,)``, ``type_probabilities`` ``(m, types)`` at its time; ``sequence_log_likelihood``
             ``(n,)``, nats; ``integration_error`` ``(1,)``: nats an event between two rules of integration;
-            ``classical`` ``(models, n)``: log-likelihoods of Poisson, exponential Hawkes and, where it is known, the
-            truth; ``curve_time``, ``curve`` ``(points,)``, ``(types, points)``, ``curve_events`` ``(types, points)``:
-            the intensities of one sequence, and how many events came by then.
+            ``window.time``, ``window.type``, ``window.present`` ``(n, length)``, ``window.origin``, ``window.end``
+            ``(n,)``: the sequences themselves, for models to compare with; ``curve_time``, ``curve`` ``(points,)``,
+            ``(types, points)``, ``curve_events`` ``(types, points)``: the intensities of one sequence, and how many
+            events came by then.
         """
         assert isinstance(deployed, Deployed)
         network = deployed.network
@@ -210,7 +221,7 @@ class Events(Task):
             read = self._batch(part.take(np.arange(at, min(at + PREDICT_BATCH, len(part)))))
             states = network(read.gap, read.type)
             logs, compensator, rates = _terms(network, states, read, EXACT_NODES)
-            finer = _terms(network, states, read, 2 * EXACT_NODES)[1]
+            finer = network.integral(states, read.begin, read.end, 2 * EXACT_NODES).sum(-1)
             refined += float((finer - compensator).abs().sum())
             scored = read.scored
             since = State(*(each[:, :-1] for each in states))
@@ -228,12 +239,10 @@ class Events(Task):
                 found.setdefault(name, []).append(value.double().numpy())
         joined = {name: np.concatenate(parts) for name, parts in found.items()}
         joined["type"] = joined["type"].astype(np.int64)
-        sequences = Sequences(*(part.columns[name].numpy() for name in ("time", "type", "present", "origin", "end")))
-        classical = np.stack([model.log_likelihood(sequences) for model in self.classical.values()])
         return {
             **joined,
             "integration_error": np.array([refined / max(1, len(joined["gap"]))]),
-            "classical": classical,
+            **{f"window.{name}": part.columns[name].numpy() for name in WINDOW},
             **self._curve(network, part),
         }
 
@@ -274,10 +283,7 @@ class Events(Task):
         """Returns the likelihood beside classical models, calibration, and the intensities of one sequence."""
         num = max(1, len(predictions["gap"]))
         models = {"this network": log_likelihood(predictions)}
-        models |= {
-            name: float(values.sum() / num)
-            for name, values in zip(self.classical, predictions["classical"], strict=True)
-        }
+        models |= {name: float(values.sum() / num) for name, values in self.classical_likelihoods(predictions).items()}
         counts = np.bincount(predictions["type"], minlength=len(self.types))
         rows = [(name, f"{value:.4f}") for name, value in sorted(models.items(), key=lambda item: -item[1])]
         error = float(predictions["integration_error"][0])
