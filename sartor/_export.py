@@ -83,7 +83,15 @@ class Finalist:
     @cached_property
     def metrics(self) -> dict[str, float]:
         """Of torch's network on the validation part."""
-        return scores(self.task, self.deployed)
+        from sartor.estimators.training import scores
+
+        return scores(self.task, self.deployed, self.task.data().validation)
+
+    def metrics_by(self, loaded: Loaded) -> dict[str, float]:
+        """Returns the metrics of a file of the network on the validation part."""
+        from sartor.estimators.training import scores
+
+        return scores(self.task, as_module(loaded, self.deployed, self.inputs), self.task.data().validation)
 
 
 @dataclass(frozen=True)
@@ -167,16 +175,6 @@ def _row(row: int, tensor: Tensor) -> Tensor:
     return tensor[row : row + 1].clone()
 
 
-def scores(task: Task, deployed: nn.Module) -> dict[str, float]:
-    """Returns a task's metrics on its validation part, of a deployed network in eval mode."""
-    import torch
-
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.default_generator.manual_seed(0)
-        predictions = task.predict(deployed, task.data().validation)
-    return {name: float(metric.function(predictions)) for name, metric in task.metrics.items()}
-
-
 def as_module(loaded: Loaded, deployed: nn.Module, inputs: tuple[Any, ...]) -> nn.Module:
     """Returns a module that computes by a file what ``deployed`` does, for a task to predict with."""
     import torch
@@ -236,8 +234,7 @@ def export_trial(
     primary = finalist.task.primary
     after = None
     if report.max_difference is not None:
-        module = as_module(exporter.load(report.path), finalist.deployed, finalist.inputs)
-        after = scores(finalist.task, module)[primary]
+        after = finalist.metrics_by(exporter.load(report.path))[primary]
     return Exported(run.id, trial.number, report, primary, finalist.metrics[primary], after)
 
 
@@ -430,7 +427,7 @@ def _file_row(finalist: Finalist, exporter: Exporter, name: str, precision: Prec
         if report.max_difference is None:
             return Row(name, precision, bytes=report.bytes, notes=report.notes)
         loaded = exporter.load(path)
-        primary = scores(finalist.task, as_module(loaded, finalist.deployed, finalist.inputs))[finalist.task.primary]
+        primary = finalist.metrics_by(loaded)[finalist.task.primary]
         latency = CpuLatency().time(loaded.prepare(arrays_of(finalist.inputs)))["latency_ms"]
         return Row(
             name, precision, latency, report.bytes, primary, report.max_difference, report.rms_difference,

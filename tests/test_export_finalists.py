@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 import sartor
-from sartor._export import as_module, bench_names, calibration_inputs, scores
+from sartor._export import as_module, bench_names, calibration_inputs
 from sartor.errors import InputError
+from sartor.estimators.training import scores
 from sartor.export import Loaded
 from sartor.task import Metric, Task
 
@@ -54,7 +55,8 @@ def test_calibration_data_of_a_task_that_calls_no_network_are_refused():
 def test_a_file_is_scored_like_the_network_it_stands_for():
     task, network = Rows(), Double()
     module = as_module(Loaded(lambda arrays: lambda: [arrays[0] * 2]), network, (torch.ones(1, 2),))
-    assert scores(task, module) == scores(task, network) == {"mean": 63.0}
+    part = task.data().validation
+    assert scores(task, module, part) == scores(task, network, part) == {"mean": 63.0}
 
 
 def test_runtimes_are_all_or_named():

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from sartor._modes import evaluating
 from sartor.compress._contract import Value
 from sartor.devices._execution import tensors_in
 from sartor.devices.counts import Counts
@@ -185,34 +184,12 @@ class Stages:
 
     def deployed_inputs(self, count: int) -> list[tuple[Tensor, ...]]:
         """Returns what ``task.predict`` gives the deployed network for rows of the training part."""
-        part = self._first_rows(count)
-        deployed = self.deploy(self.teacher)
-        seen: list[tuple[Tensor, ...]] = []
-        handle = deployed.register_forward_pre_hook(lambda _, arguments: seen.append(arguments))
-        try:
-            with evaluating(deployed), torch.no_grad():
-                self.task.predict(deployed, part)
-        finally:
-            handle.remove()
-        rows: list[tuple[Tensor, ...]] = []
-        for arguments in seen:
-            tensors = list(tensors_in(arguments))
-            if not tensors or any(tensor.dim() == 0 or len(tensor) != len(tensors[0]) for tensor in tensors):
-                raise InputError(
-                    f"{type(self.task).__name__}.predict does not give its network rows, so there is nothing to"
-                    " calibrate on: the inputs must be tensors with one row an example"
-                )
-            rows.extend(tuple(tensor[i : i + 1].clone() for tensor in tensors) for i in range(len(tensors[0])))
-        _check_finite(rows[:count], "calibration inputs")
-        return rows[:count]
+        from sartor._export import calibration_inputs
 
-    def _first_rows(self, count: int) -> Any:
-        from sartor.data import Rows
-
-        if not isinstance(self.train, Rows):
-            return self.train
         seed = derive_seed(self.seed, "rows")
-        return Rows(**self.train.take(self.train.index(min(count, len(self.train)), seed, 0)))
+        rows = calibration_inputs(self.task, self.deploy(self.teacher), self.train, num=count, seed=seed)
+        _check_finite(rows, "calibration inputs")
+        return rows
 
     def deploy(self, network: nn.Module) -> nn.Module:
         return self.task.deploy(network, self.architecture).eval()

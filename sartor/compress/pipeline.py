@@ -525,7 +525,9 @@ class _Work:
         if outcome.runs is None:
             trial.metrics.update(stages.evaluate(outcome.network))
         else:
-            trial.metrics.update(self._evaluate_file(outcome.runs, self.splits.validation))
+            from sartor.estimators.training import scores
+
+            trial.metrics.update(scores(self.source.task, outcome.runs.eval(), self.splits.validation))
         trial.costs.update(stages.measure(outcome.network))
         path = outcome.file or stages.folder / "network.onnx"
         try:
@@ -539,15 +541,6 @@ class _Work:
             self.record.add_file(self.run.id, trial.number, ONNX, path)
         except (ExportError, MissingExtraError) as error:
             self._note(f"the network after {trial.architecture['step']} was not exported: {error}")
-
-    def _evaluate_file(self, runs: nn.Module, part: Any) -> dict[str, float]:
-        """Scores a module that stands for the deployed network."""
-        import torch
-
-        task = self.source.task
-        with torch.no_grad():
-            predictions = task.predict(runs.eval(), part)
-        return {name: float(metric.function(predictions)) for name, metric in task.metrics.items()}
 
     def _export(self, trial: Trial, deployed: nn.Module, inputs: tuple[Any, ...], path: Path) -> None:
         from sartor.export.onnx import export_onnx
@@ -567,7 +560,7 @@ class _Work:
     def finish(self, network: nn.Module, last: int, cost: str, report: bool) -> Compressed:
         """Tests the first and the last, says what holds, writes the report."""
         from sartor.compress._stages import kept
-        from sartor.estimators.training import evaluate
+        from sartor.estimators.training import evaluate, scores
 
         task = self.source.task
         if self.splits.test is not None:
@@ -580,7 +573,7 @@ class _Work:
                     if outcome.runs is None:
                         metrics = evaluate(task, outcome.network, self.source.architecture, test)[0]
                     else:
-                        metrics = self._evaluate_file(outcome.runs, test)
+                        metrics = scores(task, outcome.runs.eval(), test)
                     self.record.add_metrics(
                         self.run.id, number, {f"test.{name}": value for name, value in metrics.items()}
                     )

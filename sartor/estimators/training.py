@@ -91,6 +91,20 @@ def evaluate(
     return values, predictions
 
 
+def scores(task: Task, deployed: nn.Module, part: Any) -> dict[str, float]:
+    """Returns a task's metrics on a part, of what is deployed itself, e.g. a module that stands for a file.
+
+    Args:
+        task: Predicts.
+        deployed: On the processor, in eval mode.
+        part: Of the data.
+    """
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.default_generator.manual_seed(0)
+        predictions = task.predict(deployed, part)
+    return {name: float(metric.function(predictions)) for name, metric in task.metrics.items()}
+
+
 class Training:
     """Trains a candidate's network to a fidelity and scores it on the validation part.
 
