@@ -57,14 +57,14 @@ def profile(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Timed, ...]:
         ExportError: the network cannot be brought to ONNX.
         MissingExtraError: onnx, onnxscript or onnxruntime is not installed.
     """
-    from sartor.devices.runtimes.onnxruntime import feeds_for
+    from sartor.export._exporter import arrays_of, feeds_of
     from sartor.export._ort import session
     from sartor.export.onnx import convert_to_measure
 
     model, _ = convert_to_measure(module, inputs, FEATURE)
     with tempfile.TemporaryDirectory() as folder:
         runtime = session(model, FEATURE, profile=str(Path(folder) / "profile"))
-        feeds = feeds_for([entry.name for entry in runtime.get_inputs()], inputs)
+        feeds = feeds_of((entry.name for entry in runtime.get_inputs()), arrays_of(inputs))
         with measuring():
             begin, runs = time.perf_counter(), 0
             while runs < _LEAST_RUNS or time.perf_counter() - begin < _PROFILED_S:

@@ -66,7 +66,7 @@ class EthosU:
     def measure(self, module: nn.Module, inputs: tuple[Any, ...]) -> dict[str, Figure]:
         """Returns the figures of a module on example inputs."""
         from sartor.devices.tflite_micro import write_int8
-        from sartor.export._exporter import need
+        from sartor.export._ort import need
 
         need("ethosu.vela", FEATURE, "micro")
         with TemporaryDirectory(prefix="sartor-") as folder:

@@ -73,7 +73,7 @@ class Arena:
     def measure(self, module: nn.Module, inputs: tuple[Any, ...]) -> dict[str, Figure]:
         """Returns the figure of a module on example inputs."""
         from sartor.devices._execution import tensors_in
-        from sartor.export._exporter import need
+        from sartor.export._ort import need
 
         need("tflite_micro", FEATURE, "micro")
         with TemporaryDirectory(prefix="sartor-") as folder:

@@ -6,25 +6,24 @@ A format is a module with a ``SPEC`` and an `Exporter`; this one procedure expor
 from __future__ import annotations
 
 import errno
-import importlib
 import logging
 import os
 import re
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from io import StringIO
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import numpy as np
 
 from sartor._modes import evaluating
-from sartor.errors import ExportError, InputError, MissingExtraError, near
+from sartor.errors import ExportError, InputError, near
+from sartor.export._ort import need
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -311,20 +310,6 @@ class Exporter:
 # --- packages and folders
 
 
-def need(package: str, feature: str, extra: str) -> ModuleType:
-    """Imports an optional package.
-
-    Raises:
-        MissingExtraError: it is not installed.
-    """
-    try:
-        return importlib.import_module(package)
-    except ModuleNotFoundError as error:
-        if error.name is None or package.partition(".")[0] != error.name.partition(".")[0]:
-            raise
-        raise MissingExtraError(feature, package.partition(".")[0], extra) from error
-
-
 def is_format_folder(path: Path, suffix: str) -> bool:
     """Whether a folder is an older export: of a format whose files are folders, under its suffix."""
     return path.suffix == suffix and suffix == ".mlpackage"
@@ -445,6 +430,11 @@ def position(name: str) -> int:
     """Returns the place of an input by the number at the end of its name; a single input has none."""
     found = re.search(r"_(\d+)$", name)
     return int(found[1]) if found else 0
+
+
+def feeds_of(names: Iterable[str], arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns the arrays under the names that exported inputs have; one that a network does not read has none."""
+    return {name: arrays[position(name)] for name in names}
 
 
 # --- comparing

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from sartor.errors import MissingExtraError
 
 if TYPE_CHECKING:
+    import numpy as np
     import onnxruntime
+    from onnx import ModelProto
 
 
-def need(package: str, feature: str) -> ModuleType:
-    """Imports an optional package of the ``onnx`` extra.
+def need(package: str, feature: str, extra: str = "onnx") -> ModuleType:
+    """Imports an optional package.
+
+    Args:
+        package: Or a module of it.
+        feature: What for.
+        extra: Dependency group that has it.
 
     Raises:
         MissingExtraError: it is not installed.
@@ -23,7 +31,7 @@ def need(package: str, feature: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or package.partition(".")[0] != error.name.partition(".")[0]:
             raise
-        raise MissingExtraError(feature, package.partition(".")[0], "onnx") from error
+        raise MissingExtraError(feature, package.partition(".")[0], extra) from error
 
 
 def session(model: bytes | str, feature: str, *, profile: str | None = None) -> onnxruntime.InferenceSession:
@@ -44,3 +52,39 @@ def session(model: bytes | str, feature: str, *, profile: str | None = None) -> 
         options.enable_profiling = True
         options.profile_file_prefix = profile
     return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def quantise(
+    model: ModelProto | str,
+    path: str,
+    feeds: Iterable[Mapping[str, np.ndarray]],
+    feature: str,
+    *,
+    ranges: str = "MinMax",
+    skip: Sequence[str] = (),
+) -> None:
+    """Writes a model with int8 weights, a scale a channel, and uint8 activations, in pairs of quantise and dequantise.
+
+    Args:
+        model: Of floats, or its file.
+        path: Where to write.
+        feeds: Inputs by name, from which activations take their ranges.
+        feature: What for, in the error of a missing package.
+        ranges: How: a name of ONNX Runtime's calibration methods.
+        skip: Nodes to leave in floats.
+
+    Raises:
+        MissingExtraError: onnxruntime is not installed.
+    """
+    quantization = need("onnxruntime.quantization", feature)
+    left = iter(feeds)
+
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[name-defined, misc]
+        def get_next(self) -> Mapping[str, np.ndarray] | None:
+            return next(left, None)
+
+    quantization.quantize_static(
+        model, path, Reader(), quant_format=quantization.QuantFormat.QDQ, per_channel=True,
+        activation_type=quantization.QuantType.QUInt8, weight_type=quantization.QuantType.QInt8,
+        calibrate_method=getattr(quantization.CalibrationMethod, ranges), nodes_to_exclude=list(skip),
+    )  # fmt: skip

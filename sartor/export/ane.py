@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sartor.errors import InputError
-from sartor.export._exporter import need, quiet
+from sartor.export._exporter import quiet
+from sartor.export._ort import need
 from sartor.export.coreml import model_file
 
 FEATURE = "checking for the Apple Neural Engine"

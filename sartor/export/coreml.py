@@ -22,12 +22,12 @@ from sartor.export._exporter import (
     Exporter,
     Loaded,
     Precision,
+    feeds_of,
     input_names,
-    need,
-    position,
     quiet,
     unsupported,
 )
+from sartor.export._ort import need
 from sartor.registry import Spec
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def load(path: Path) -> Loaded:
     outputs = [entry.name for entry in model.get_spec().description.output]
 
     def prepare(arrays: Sequence[np.ndarray]) -> Callable[[], list[np.ndarray]]:
-        feeds = {name: arrays[position(name)] for name in names}
+        feeds = feeds_of(names, arrays)
 
         def run() -> list[np.ndarray]:
             found = model.predict(feeds)

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sartor.errors import ExportError
-from sartor.export._exporter import Exporter, Loaded, Precision, first_cause, need, quiet, unsupported
+from sartor.export._exporter import Exporter, Loaded, Precision, first_cause, quiet, unsupported
+from sartor.export._ort import need
 from sartor.registry import Spec
 
 if TYPE_CHECKING:

@@ -24,12 +24,13 @@ from sartor.export._exporter import (
     Loaded,
     Precision,
     arrays_of,
+    feeds_of,
     first_cause,
-    need,
     position,
     quiet,
     unsupported,
 )
+from sartor.export._ort import need
 from sartor.registry import Spec
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def _ranges(path: Path, rules: Any, calibration: Sequence[tuple[Any, ...]]) -> A
         qsv_update_func=need("ai_edge_quantizer.utils.qsv_utils", FEATURE, EXTRA).min_max_update,
     )
     signature, names = _signature(path)
-    rows = [{name: arrays_of(given)[position(name)] for name in names} for given in calibration]
+    rows = [feeds_of(names, arrays_of(given)) for given in calibration]
     calibrator.calibrate({signature: rows}, manager)
     return calibrator.get_model_qsvs()
 

@@ -29,12 +29,12 @@ from sartor.export._exporter import (
     Precision,
     arrays_of,
     compute,
+    feeds_of,
     names_of,
-    position,
     quiet,
     unsupported,
 )
-from sartor.export._ort import need, session
+from sartor.export._ort import need, quantise, session
 from sartor.registry import Spec
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def load(path: Path) -> Loaded:
 
     def prepare(arrays: Sequence[np.ndarray]) -> Any:
         # Inputs that the network does not read are not in the file.
-        feeds = {name: arrays[position(name)] for name in names}
+        feeds = feeds_of(names, arrays)
 
         def run() -> list[np.ndarray]:
             try:
@@ -235,24 +235,10 @@ def _refusals() -> tuple[type[Exception], ...]:
 
 def _quantised(model: ModelProto, path: Path, calibration: Sequence[tuple[Any, ...]]) -> ModelProto:
     onnx = need("onnx", FEATURE)
-    quantization = need("onnxruntime.quantization", FEATURE)
     names = [entry.name for entry in model.graph.input]
-    feeds = iter(calibration)
-
-    class Reader(quantization.CalibrationDataReader):  # type: ignore[name-defined, misc]
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            given = next(feeds, None)
-            if given is None:
-                return None
-            arrays = arrays_of(given)
-            return {name: arrays[position(name)] for name in names}
-
+    feeds = (feeds_of(names, arrays) for arrays in map(arrays_of, calibration))
     with quiet():
-        quantization.quantize_static(
-            model, str(path), Reader(), quant_format=quantization.QuantFormat.QDQ, per_channel=True,
-            activation_type=quantization.QuantType.QUInt8, weight_type=quantization.QuantType.QInt8,
-            calibrate_method=quantization.CalibrationMethod.MinMax,
-        )
+        quantise(model, str(path), feeds, FEATURE)
     found: ModelProto = onnx.load(path)
     return found
 

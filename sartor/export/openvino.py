@@ -26,11 +26,12 @@ from sartor.export._exporter import (
     Loaded,
     Precision,
     arrays_of,
+    feeds_of,
     first_cause,
-    need,
     position,
     quiet,
 )
+from sartor.export._ort import need
 from sartor.registry import Spec
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _quantised(model: Any, calibration: Sequence[tuple[Any, ...]]) -> Any:
 
     def feeds(given: tuple[Any, ...]) -> dict[str, np.ndarray]:
         arrays = arrays_of(given)
-        return {name: arrays[position(name)] for name in names}
+        return feeds_of(names, arrays)
 
     with quiet("nncf"):
         return nncf.quantize(

@@ -7,11 +7,9 @@ weights alone do not.
 
 from __future__ import annotations
 
-import logging
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,9 +19,11 @@ import numpy as np
 from sartor.compress.calibration import finite, inputs_of
 from sartor.compress.quantisation.weight_only import FEATURE, checked_paths
 from sartor.errors import ExportError, InputError
-from sartor.export._ort import need, session
+from sartor.export._exporter import quiet
+from sartor.export._ort import need, quantise, session
 
 Ranges = Literal["minmax", "entropy", "percentile"]
+_METHODS: Mapping[Ranges, str] = {"minmax": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}
 
 
 @dataclass(frozen=True)
@@ -70,21 +70,12 @@ def quantise_static(
     onnx, quantization = need("onnx", FEATURE), need("onnxruntime.quantization", FEATURE)
     inputs = [tuple(np.asarray(value) for value in inputs_of(batch)) for batch in finite(batches)]
     feeds = _feeds(source, inputs)
-    methods = {
-        "minmax": quantization.CalibrationMethod.MinMax,
-        "entropy": quantization.CalibrationMethod.Entropy,
-        "percentile": quantization.CalibrationMethod.Percentile,
-    }
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, quiet():
         prepared = Path(folder) / "prepared.onnx"
         try:
             quantization.quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
-            quantization.quantize_static(
-                str(prepared), str(partial), _Reader(feeds), quant_format=quantization.QuantFormat.QDQ,
-                per_channel=True, activation_type=quantization.QuantType.QUInt8,
-                weight_type=quantization.QuantType.QInt8, calibrate_method=methods[ranges], nodes_to_exclude=list(skip),
-            )  # fmt: skip
+            quantise(str(prepared), str(partial), feeds, FEATURE, ranges=_METHODS[ranges], skip=list(skip))
             model = onnx.load(partial)
             known = {entry.key for entry in model.metadata_props}
             for entry in onnx.load(source).metadata_props:
@@ -118,25 +109,3 @@ def _feeds(source: Path, inputs: list[tuple[np.ndarray, ...]]) -> list[dict[str,
     except (state.Fail, state.InvalidArgument, state.RuntimeException) as error:
         raise InputError(f"{source} does not take the calibration inputs: {error}") from error
     return feeds
-
-
-class _Reader:
-    """Gives one batch after the other, then None: what ONNX Runtime's calibration asks for."""
-
-    def __init__(self, feeds: list[dict[str, np.ndarray]]) -> None:
-        self._feeds: Iterator[dict[str, np.ndarray]] = iter(feeds)
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        return next(self._feeds, None)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """ONNX Runtime's quantiser talks through the root logger."""
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        root.setLevel(level)
