@@ -5,7 +5,7 @@ found by others by experiment (each rule names where it is from) and may differ 
 findings is *eligible*; only Xcode's performance report, or ``MLComputePlan`` on the device, says where it runs.
 
 Some rules forbid (the operation goes to the processor or the graphics unit), some only slow down. The chips and their
-stated peaks are in ``ane_chips.toml``.
+stated peaks are in ``ane_chips.toml`` and in the targets ``apple-*-ane``.
 """
 
 from __future__ import annotations
@@ -127,9 +127,18 @@ class Chip:
 
 @cache
 def chips() -> tuple[Chip, ...]:
-    """Returns the known chips, A11 to M5."""
+    """Returns the known chips, A11 to M5; their peaks are those of the targets of the same names."""
+    from sartor.devices.targets import load_target
+
     with open(Path(__file__).with_name("ane_chips.toml"), "rb") as file:
-        return tuple(Chip(**entry) for entry in tomllib.load(file)["chip"])
+        entries = tomllib.load(file)["chip"]
+    found = []
+    for entry in entries:
+        target = load_target(f"apple-{entry['name'].lower().replace(' ', '-')}-ane")
+        peak = next(iter(target.peak.values()), None)
+        stated: dict[str, Any] = {} if peak is None else {"tops": peak.value, "source": peak.source}
+        found.append(Chip(**entry, **stated))
+    return tuple(found)
 
 
 @dataclass(frozen=True)
