@@ -94,10 +94,8 @@ class LookupTable:
 
     def __init__(self, file: str, sha256: str | None = None) -> None:
         from sartor.devices.named import read_device_file
-        from sartor.devices.roofline import check_unchanged
 
-        check_unchanged(Path(file), sha256)
-        content = read_device_file(Path(file))
+        content = read_device_file(Path(file), sha256)
         try:
             self._table = {str(key): float(value) for key, value in content["operators_ms"].items()}
             self._block = int(content["block"])
@@ -126,9 +124,7 @@ class LookupTable:
             if key not in self._table:
                 raise InputError(f"{self.name} has no operator {key}: build it from networks that have it")
             total += self._table[key]
-        note = f"sum of {self.name}: {self.validation}"
-        error = max(round(self.validation.p90, 4), 1e-4)
-        return {"latency_ms": Figure(total, "ms", error=error, kind="estimated", note=note)}
+        return {"latency_ms": self.validation.figure(total, f"sum of {self.name}")}
 
     def describe(self) -> list[str]:
         """Returns what a person should know of it."""

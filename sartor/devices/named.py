@@ -135,12 +135,19 @@ def _file(path: Path) -> NamedDevice:
     return NamedDevice(_clean(path.stem), _FILES[content["kind"]], options)
 
 
-def read_device_file(path: Path) -> dict[str, Any]:
+def read_device_file(path: Path, sha256: str | None = None) -> dict[str, Any]:
     """Returns the content of a JSON device file.
 
+    Args:
+        path: The file.
+        sha256: Of the file, when it must be the one that was there before.
+
     Raises:
-        InputError: it cannot be read or is not one.
+        InputError: it cannot be read, is not one, or is another one.
     """
+    from sartor.devices.roofline import check_unchanged
+
+    check_unchanged(path, sha256)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

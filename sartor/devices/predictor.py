@@ -100,6 +100,11 @@ class Validation:
         rank = float(spearmanr(predicted, measured).statistic) if len(measured) > 2 else math.nan
         return cls(len(measured), float(error.mean()), float(np.percentile(error, 90)), rank)
 
+    def figure(self, latency_ms: float, how: str) -> Figure:
+        """Returns a latency that was found in this way, with the error at the 90th percentile."""
+        error = max(round(self.p90, 4), 1e-4)
+        return Figure(latency_ms, "ms", error=error, kind="estimated", note=f"{how}: {self}")
+
     def __str__(self) -> str:
         return (
             f"{self.mean:.1%} mean and {self.p90:.1%} 90th percentile error, Spearman {self.spearman:.3f},"
@@ -217,10 +222,8 @@ class PredictedLatency:
 
     def __init__(self, file: str, sha256: str | None = None) -> None:
         from sartor.devices.named import read_device_file
-        from sartor.devices.roofline import check_unchanged
 
-        check_unchanged(Path(file), sha256)
-        content = read_device_file(Path(file))
+        content = read_device_file(Path(file), sha256)
         try:
             self.predictor = Predictor.from_json(content["predictor"])
             self.validation = Validation(**content["validation"])
@@ -239,9 +242,7 @@ class PredictedLatency:
         from sartor.devices.kernels import kernels_of
 
         value = self.predictor.predict_ms(kernels_of(module, inputs, self._shapes))
-        note = f"predicted operator by operator for {self.device}: {self.validation}"
-        error = max(round(self.validation.p90, 4), 1e-4)
-        return {"latency_ms": Figure(value, "ms", error=error, kind="estimated", note=note)}
+        return {"latency_ms": self.validation.figure(value, f"predicted operator by operator for {self.device}")}
 
     def describe(self) -> list[str]:
         """Returns what a person should know of it."""

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from sartor.compress.pipeline import Stage
     from sartor.runs import Record
 
-COSTS = ("latency_ms", "macs", "params", "model_bytes", "peak_memory_bytes", "energy_mj")
 _SIZE = 520, 300
 _MARGIN = 64, 16, 24, 44
 """Left, right, top, bottom of the chart, in pixels."""
@@ -83,7 +82,7 @@ class Page:
 
 def compression_page(record: Record, run_id: str) -> Page:
     """Returns what is shown of a run of kind ``compress``, finished or not."""
-    from sartor.compress.pipeline import stages_of
+    from sartor.compress.pipeline import COSTS, stages_of
 
     run = record.run(run_id)
     config = run.config
