@@ -537,6 +537,41 @@ def first_cause(error: BaseException) -> str:
     return text.splitlines()[0] if text else type(error).__name__
 
 
+REFUSALS = (RuntimeError, ValueError, TypeError, NotImplementedError, KeyError, AssertionError)
+"""What torch.export and the passes of converters raise, each in its own way, for networks that they do not take."""
+
+
+@contextmanager
+def converting(
+    module: nn.Module,
+    inputs: tuple[Any, ...],
+    format_name: str,
+    *loggers: str,
+    refusals: tuple[type[Exception], ...] = REFUSALS,
+) -> Iterator[None]:
+    """Keeps a converter quiet; what it refuses is raised by operator and layer.
+
+    Args:
+        module: Converted.
+        inputs: Example inputs of it.
+        format_name: For the error.
+        loggers: Of the converter.
+        refusals: What it raises.
+
+    Raises:
+        ExportError: it refused.
+    """
+    problem: Exception | None = None
+    with quiet(*loggers):
+        try:
+            yield
+        except refusals as error:
+            problem = error
+    # Looking for the layer runs the network: not while everything is silenced.
+    if problem is not None:
+        raise unsupported(module, inputs, problem, format_name) from problem
+
+
 def unsupported(module: nn.Module, inputs: tuple[Any, ...], error: BaseException, format_name: str) -> ExportError:
     """Returns an error that names the operator which a converter refused, and the layer that calls it."""
     cause = first_cause(error)

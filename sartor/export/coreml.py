@@ -22,10 +22,10 @@ from sartor.export._exporter import (
     Exporter,
     Loaded,
     Precision,
+    converting,
     feeds_of,
     input_names,
     quiet,
-    unsupported,
 )
 from sartor.export._ort import need
 from sartor.registry import Spec
@@ -59,26 +59,20 @@ def write(
 
     from sartor.devices._execution import tensors_in
 
-    problem: Exception | None = None
     with quiet("coremltools"):
         ct = need("coremltools", FEATURE, EXTRA)
-        names = input_names(len(list(tensors_in(inputs))))
-        try:
-            program = torch.export.export(module, inputs).run_decompositions({})
-            model = ct.convert(
-                program, convert_to="mlprogram", minimum_deployment_target=ct.target.iOS18,
-                compute_precision=ct.precision.FLOAT32 if precision == "fp32" else ct.precision.FLOAT16,
-                compute_units=ct.ComputeUnit.CPU_AND_NE, inputs=[ct.TensorType(name=name) for name in names],
-                skip_model_load=sys.platform != "darwin",
-            )
-            model = _compressed(ct, model, precision)
-        except (RuntimeError, ValueError, TypeError, NotImplementedError, KeyError, AssertionError) as error:
-            # The frontend, the passes and torch.export each refuse in their own way.
-            problem = error
-        else:
-            model.save(str(path))
-    if problem is not None:
-        raise unsupported(module, inputs, problem, "Core ML") from problem
+    names = input_names(len(list(tensors_in(inputs))))
+    with converting(module, inputs, "Core ML", "coremltools"):
+        program = torch.export.export(module, inputs).run_decompositions({})
+        model = ct.convert(
+            program, convert_to="mlprogram", minimum_deployment_target=ct.target.iOS18,
+            compute_precision=ct.precision.FLOAT32 if precision == "fp32" else ct.precision.FLOAT16,
+            compute_units=ct.ComputeUnit.CPU_AND_NE, inputs=[ct.TensorType(name=name) for name in names],
+            skip_model_load=sys.platform != "darwin",
+        )
+        model = _compressed(ct, model, precision)
+    with quiet("coremltools"):
+        model.save(str(path))
     return ()
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sartor.errors import ExportError
-from sartor.export._exporter import Exporter, Loaded, Precision, first_cause, quiet, unsupported
+from sartor.export._exporter import REFUSALS, Exporter, Loaded, Precision, converting, first_cause, quiet
 from sartor.export._ort import need
 from sartor.registry import Spec
 
@@ -48,25 +48,17 @@ def write(
     import torch
     from torch._export import verifier
 
-    problem: Exception | None = None
     with quiet("torch.utils._pytree"):
         exir = need("executorch.exir", FEATURE, EXTRA)
         errors = need("executorch.exir.error", FEATURE, EXTRA)
         partitioner = need(_PARTITIONER, FEATURE, EXTRA).XnnpackPartitioner()
-        try:
-            program = torch.export.export(module, inputs)
-            if precision == "int8":
-                program = torch.export.export(_quantised(program.module(), calibration), inputs)
-            lowered = exir.to_edge_transform_and_lower(program, partitioner=[partitioner])
-            path.write_bytes(lowered.to_executorch().buffer)
-        except (
-            errors.ExportError, errors.InternalError, verifier.SpecViolationError,
-            RuntimeError, ValueError, TypeError, NotImplementedError, KeyError, AssertionError,
-        ) as error:
-            # Each pass of the lowering refuses in its own way; torch.export's errors are RuntimeErrors.
-            problem = error
-    if problem is not None:
-        raise unsupported(module, inputs, problem, "ExecuTorch") from problem
+    refusals = (errors.ExportError, errors.InternalError, verifier.SpecViolationError, *REFUSALS)
+    with converting(module, inputs, "ExecuTorch", "torch.utils._pytree", refusals=refusals):
+        program = torch.export.export(module, inputs)
+        if precision == "int8":
+            program = torch.export.export(_quantised(program.module(), calibration), inputs)
+        lowered = exir.to_edge_transform_and_lower(program, partitioner=[partitioner])
+        path.write_bytes(lowered.to_executorch().buffer)
     delegated = _num_delegated(lowered)
     return () if delegated else ("no operator runs in XNNPACK: all use the slow portable kernels",)
 

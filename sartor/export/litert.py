@@ -24,11 +24,11 @@ from sartor.export._exporter import (
     Loaded,
     Precision,
     arrays_of,
+    converting,
     feeds_of,
     first_cause,
     position,
     quiet,
-    unsupported,
 )
 from sartor.export._ort import need
 from sartor.registry import Spec
@@ -59,19 +59,13 @@ def write(
     dynamic: bool,
 ) -> tuple[str, ...]:
     """Converts and writes; see `sartor.export.Exporter`."""
-    problem: Exception | None = None
     with quiet():
         # A library that it loads warns of frameworks that are not there.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         converter = need("litert_torch", FEATURE, EXTRA)
-        try:
-            # A copy, since the converter touches the parameters of what it is given.
-            converter.convert(copy.deepcopy(module), inputs).export(str(path))
-        except (RuntimeError, ValueError, TypeError, NotImplementedError, KeyError, AssertionError) as error:
-            # torch.export, jax and the lowering each refuse in their own way.
-            problem = error
-    if problem is not None:
-        raise unsupported(module, inputs, problem, "LiteRT") from problem
+    with converting(module, inputs, "LiteRT"):
+        # A copy, since the converter touches the parameters of what it is given.
+        converter.convert(copy.deepcopy(module), inputs).export(str(path))
     if precision in _RECIPES:
         _quantise(path, _RECIPES[precision], calibration)
     return ()
