@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,9 @@ from sartor.devices._execution import tensors_in
 from sartor.errors import DataError, InputError
 from sartor.training import to_device
 from sartor.training.step import CPU
+
+if TYPE_CHECKING:
+    from sartor.compress._contract import StepContext
 
 Loss = Callable[[nn.Module, Any], Tensor]
 """Of a network and a batch: a scalar, the mean over the rows of the batch."""
@@ -79,6 +83,24 @@ def gradients(
                 value.requires_grad_(False)
 
 
+@contextmanager
+def overhearing(network: nn.Module) -> Iterator[list[tuple[Any, ...]]]:
+    """Gives a list that fills with what a network is called with, by place, while entered."""
+    seen: list[tuple[Any, ...]] = []
+    handle = network.register_forward_pre_hook(lambda _, arguments: seen.append(arguments))
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
+def example_inputs(network: nn.Module, context: StepContext) -> tuple[Any, ...]:
+    """Returns what a network gets, by place, when the deployed network gets the example inputs; empty for nothing."""
+    with overhearing(network) as seen, torch.no_grad():
+        context.deploy(network)(*context.inputs)
+    return seen[0] if seen else ()
+
+
 def network_inputs(module: nn.Module, batches: Iterable[Any], loss: Loss) -> list[tuple[Any, ...]]:
     """Returns what a loss gives the network for each batch, e.g. standardised images where batches are of pixels.
 
@@ -91,14 +113,9 @@ def network_inputs(module: nn.Module, batches: Iterable[Any], loss: Loss) -> lis
         DataError: see `finite`.
         InputError: the loss does not call the network.
     """
-    seen: list[tuple[Any, ...]] = []
-    hook = module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
-    try:
-        with evaluating(module), torch.no_grad():
-            for batch in finite(batches):
-                loss(module, batch)
-    finally:
-        hook.remove()
+    with overhearing(module) as seen, evaluating(module), torch.no_grad():
+        for batch in finite(batches):
+            loss(module, batch)
     if not seen:
         raise InputError("the task's loss must call the network itself, network(...), to calibrate on what it gets")
     return seen

@@ -117,13 +117,9 @@ def _inputs(network: nn.Module, context: StepContext) -> tuple[Tensor, ...]:
     """Returns what the network gets when the deployed network gets the example inputs."""
     import torch
 
-    seen: list[tuple[Any, ...]] = []
-    handle = network.register_forward_pre_hook(lambda _, arguments: seen.append(arguments))
-    try:
-        with torch.no_grad():
-            context.deploy(network)(*context.inputs)
-    finally:
-        handle.remove()
-    if not seen or not all(isinstance(x, torch.Tensor) for x in seen[0]):
+    from sartor.compress.calibration import example_inputs
+
+    found = example_inputs(network, context)
+    if not found or not all(isinstance(x, torch.Tensor) for x in found):
         raise UnsupportedNetworkError("morph needs a network that is called with tensors by place")
-    return seen[0]
+    return found

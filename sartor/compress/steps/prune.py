@@ -131,18 +131,12 @@ def inputs_of(network: nn.Module, context: StepContext) -> tuple[Any, ...]:
     Raises:
         InputError: the deployed network does not call it with tensors by place.
     """
-    import torch
+    from sartor.compress.calibration import example_inputs
 
-    seen: list[tuple[Any, ...]] = []
-    handle = network.register_forward_pre_hook(lambda _, arguments: seen.append(arguments))
-    try:
-        with torch.no_grad():
-            context.deploy(network)(*context.inputs)
-    finally:
-        handle.remove()
-    if not seen or not seen[0]:
+    found = example_inputs(network, context)
+    if not found:
         raise InputError(f"{type(context.task).__name__}.deploy does not call the network with inputs by place")
-    return seen[0]
+    return found
 
 
 def _round(
