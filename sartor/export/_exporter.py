@@ -28,19 +28,22 @@ from sartor.export._ort import need
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-Precision = Literal["fp32", "fp16", "int8", "int8-weights", "int4-weights", "palette6", "palette4"]
+Precision = Literal[
+    "fp32", "fp16", "int8", "int8-weights", "int4-weights", "palette6", "palette4", "fixed16", "fixed8"
+]
 """How numbers are kept in a file.
 
 ``int8`` quantises weights and activations by ranges seen on calibration data; ``int8-weights`` and ``int4-weights``
-the weights alone; ``palette6`` and ``palette4`` keep 64 or 16 values a tensor.
+the weights alone; ``palette6`` and ``palette4`` keep 64 or 16 values a tensor; ``fixed16`` and ``fixed8`` keep weights
+and activations in fixed point, the point of each tensor where calibration data need it.
 """
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-CALIBRATED: tuple[Precision, ...] = ("int8",)
+CALIBRATED: tuple[Precision, ...] = ("int8", "fixed16", "fixed8")
 """Precisions that need calibration data."""
 
 TOLERANCES: Mapping[Precision, float] = {
     "fp32": 1e-4, "fp16": 2e-2, "int8": 0.3, "int8-weights": 0.1, "int4-weights": 0.6, "palette6": 0.2,
-    "palette4": 0.6,
+    "palette4": 0.6, "fixed16": 2e-2, "fixed8": 0.3,
 }
 """Largest difference with which a file is kept: for fp32 and fp16 the largest of any output, relative to its scale;
 for the others, where single outputs may be far off, the root mean square relative to that of the outputs. Networks of
@@ -139,6 +142,8 @@ class Exporter:
         unrunnable: Why nothing here runs such files, or "" where something does.
         dynamic_batch: Whether batches of any size are tried.
         beside: Further suffixes of files written beside the main one.
+        folder: What is written is a folder.
+        emulated: What runs here imitates another machine's arithmetic: how long it takes says nothing.
     """
 
     name: str
@@ -153,6 +158,8 @@ class Exporter:
     unrunnable: Callable[[], str] = str
     dynamic_batch: bool = False
     beside: tuple[str, ...] = ()
+    folder: bool = False
+    emulated: bool = False
 
     @property
     def feature(self) -> str:
@@ -226,7 +233,7 @@ class Exporter:
             raise InputError(f"{self.title} files are written for a batch of 1: leave the dynamic batch out")
         if not path.parent.is_dir():
             raise InputError(f"no folder {path.parent} to write {path.name} into: make it first")
-        if path.is_dir() and not is_format_folder(path, self.suffix):
+        if path.is_dir() and not (self.folder and path.suffix == self.suffix):
             raise InputError(f"expected a file to write, got the folder {path}")
 
     def _batches(self, inputs: tuple[Any, ...], wanted: bool | None) -> tuple[bool, ...]:
@@ -308,11 +315,6 @@ class Exporter:
 
 
 # --- packages and folders
-
-
-def is_format_folder(path: Path, suffix: str) -> bool:
-    """Whether a folder is an older export: of a format whose files are folders, under its suffix."""
-    return path.suffix == suffix and suffix == ".mlpackage"
 
 
 def num_bytes(path: Path) -> int:
@@ -578,14 +580,21 @@ def unsupported(module: nn.Module, inputs: tuple[Any, ...], error: BaseException
     for operator in _operators_named(error):
         layers = layers_calling(module, inputs, operator)
         if layers:
-            return ExportError(
-                f"{format_name} has no operator for torch's {operator}, which is called in {_these(layers)}: replace it"
-                f" there, or export to another format ({cause[:300]})"
-            )
+            return no_operator(format_name, operator, layers, cause)
     return ExportError(f"torch cannot export this network to {format_name}: {cause[:600]}")
 
 
+def no_operator(format_name: str, operator: str, layers: Sequence[str], cause: str) -> ExportError:
+    """Returns an error that names a torch operator, the layers that call it, and why it cannot be said."""
+    return ExportError(
+        f"{format_name} has no operator for torch's {operator}, which is called in {_these(layers)}: replace it"
+        f" there, or export to another format ({cause[:300]})"
+    )
+
+
 def _these(layers: Sequence[str]) -> str:
+    if not any(layers):
+        return "the network itself"
     shown = ", ".join(repr(layer) if layer else "the network itself" for layer in layers[:3])
     more = f" and {len(layers) - 3} more" if len(layers) > 3 else ""
     return f"layer{'s' if len(layers) > 1 else ''} {shown}{more}"

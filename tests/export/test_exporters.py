@@ -1,3 +1,4 @@
+import shutil
 import sys
 
 import numpy as np
@@ -14,12 +15,13 @@ from sartor.testing import check_exporter
 PACKAGES = {
     "onnx": ["onnxruntime"], "openvino": ["openvino", "nncf"], "executorch": ["executorch", "torchao"],
     "litert": ["litert_torch", "ai_edge_quantizer"], "coreml": ["coremltools"],
+    "hls4ml": ["hls4ml"],
 }
 # Each conversion takes a second or more: the precisions that take another way through a format.
 TESTED = {
     "onnx": ("fp16", "int8", "int8-weights", "int4-weights"), "openvino": ("fp32", "int8", "int4-weights"),
     "executorch": ("fp32", "int8"), "litert": ("fp32", "int8", "int4-weights"),
-    "coreml": ("fp16", "int4-weights", "palette4"),
+    "coreml": ("fp16", "int4-weights", "palette4"), "hls4ml": ("fixed8",),
 }
 
 
@@ -41,6 +43,8 @@ def exporter_of(name) -> Exporter:
     for package in PACKAGES[name]:
         if package not in sys.modules:
             pytest.importorskip(package.partition(".")[0], reason=f"{package} is not installed: extra {name}")
+    if name == "hls4ml" and shutil.which("g++") is None:
+        pytest.skip("there is no g++")
     return find("exporters", name).load()
 
 
@@ -54,7 +58,7 @@ def test_every_format_conforms_and_its_files_compute_what_the_network_does(name,
         return
     if "fp32" in reports:
         assert reports["fp32"].max_difference < 1e-5
-    bounds = {"fp32": 1e-5, "fp16": 1e-3, "int8": 0.05, "int8-weights": 0.02, "int4-weights": 0.3}
+    bounds = {"fp32": 1e-5, "fp16": 1e-3, "int8": 0.05, "int8-weights": 0.02, "int4-weights": 0.3, "fixed8": 0.05}
     for precision, report in reports.items():
         assert report.rms_difference < bounds[precision]
 
@@ -65,13 +69,14 @@ def test_every_format_is_listed_with_its_extra():
     assert all(spec.extra == name for name, spec in known.items() if name in PACKAGES)
 
 
-@pytest.mark.parametrize("name", ["openvino", "executorch", "litert", "coreml"])
+@pytest.mark.parametrize("name", ["openvino", "executorch", "litert", "coreml", "hls4ml"])
 def test_a_missing_package_names_feature_package_and_command(name, tmp_path, monkeypatch):
     exporter = find("exporters", name).load()
     package = next(p for p in exporter.packages if not p.startswith("onnx"))
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtraError, match=rf"exporting to {exporter.title} needs .*{package}.*sartor\[{name}\]"):
-        exporter.export(network(), rows(1)[0], tmp_path / f"a{exporter.suffix}")
+        path, (first, *_) = tmp_path / f"a{exporter.suffix}", exporter.precisions
+        exporter.export(network(), rows(1)[0], path, precision=first, calibration=rows(1))
     assert list(tmp_path.iterdir()) == []
 
 
