@@ -12,7 +12,7 @@ import re
 import shutil
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from io import StringIO
@@ -27,6 +27,7 @@ from sartor.export._ort import need
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from torch.fx import Node
 
 Precision = Literal[
     "fp32", "fp16", "int8", "int8-weights", "int4-weights", "palette6", "palette4", "fixed16", "fixed8"
@@ -217,6 +218,11 @@ class Exporter:
                 return self._keep(module, inputs, path, precision, calibration, described, dynamic, tolerance)
             except ExportError as error:
                 problems.append(error)
+        if dynamic_batch:
+            raise ExportError(
+                f"{problems[-1]}. It was tried with batches of any size: leave the dynamic batch out where a batch of 1"
+                " will do"
+            ) from problems[-1]
         raise problems[-1]
 
     def _check(
@@ -305,12 +311,17 @@ class Exporter:
         allowed = TOLERANCES[precision] if tolerance is None else tolerance
         in_floats = precision in ("fp32", "fp16")
         found = worst.largest if in_floats else worst.rms
+        if checked and worst.odd:
+            raise ExportError(
+                f"the exported network differs from torch: it gives {worst.odd} ({self.title} {precision}): {path} was"
+                " not written; export to another format"
+            )
         if checked and not found <= allowed:
             what = "of the output's scale" if in_floats else "of the outputs (root mean square)"
             raise ExportError(
                 f"the exported network differs from torch by {found:.3g} {what}, more than the"
                 f" {allowed:g} allowed (on {worst.num_checked} inputs, {self.title} {precision}): {path} was not"
-                " written"
+                " written; take a finer precision or another format, or allow more by a tolerance"
             )
 
 
@@ -374,13 +385,17 @@ def random_state_of_its_own() -> Iterator[None]:
             np.random.set_state(arrays)
 
 
+_TRACING = ("torch.fx.experimental.symbolic_shapes", "torch.utils._pytree")
+"""Loggers of torch.export, which have handlers of their own."""
+
+
 @contextmanager
 def quiet(*loggers: str) -> Iterator[None]:
     """Keeps what converters print, warn and log from the person: what matters is in their errors."""
     drop = _Drop()
     root = logging.getLogger()
     handlers = list(root.handlers)
-    found = [root, *(logging.getLogger(name) for name in loggers)]
+    found = [root, *(logging.getLogger(name) for name in (*_TRACING, *loggers))]
     for logger in found:
         logger.addFilter(drop)
     try:
@@ -450,12 +465,14 @@ class Differences:
         largest: Relative to the output's largest magnitude, or to 1 where that is less.
         squares, of: Sums of squares of differences and of torch's outputs.
         num_checked: Inputs compared.
+        odd: What is no difference in value: another shape, or what is no number; else "".
     """
 
     largest: float = 0.0
     squares: float = 0.0
     of: float = 0.0
     num_checked: int = 0
+    odd: str = ""
 
     @property
     def rms(self) -> float:
@@ -468,10 +485,13 @@ class Differences:
         a, b = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
         if a.shape != b.shape:
             self.largest = self.squares = float("inf")
+            self.odd = self.odd or f"an output of shape {a.shape} where torch's is {b.shape}"
             return
         if b.size:
             found = float(np.max(np.abs(a - b)) / max(1.0, float(np.max(np.abs(b)))))
             self.largest = max(self.largest, found if np.isfinite(found) else float("inf"))
+            if not np.isfinite(found):
+                self.odd = self.odd or "an output that is not a number, or is infinite,"
             squares = float(np.sum((a - b) ** 2))
             self.squares += squares if np.isfinite(squares) else float("inf")
             self.of += float(np.sum(b**2))
@@ -528,7 +548,15 @@ def _random_like(tensor: Tensor, batch: int, generator: Any) -> Tensor:
     return tensor.reshape(-1)[index]
 
 
-# --- what cannot be converted
+# --- what cannot be converted or run
+
+
+def refused(arrays: Sequence[np.ndarray], error: BaseException) -> ExportError:
+    """Returns the error of a file that does not run on some inputs."""
+    return ExportError(
+        f"the exported network does not run on inputs of shape {[array.shape for array in arrays]}:"
+        f" {' '.join(str(error).split())[:400]}"
+    )
 
 
 def first_cause(error: BaseException) -> str:
@@ -539,7 +567,7 @@ def first_cause(error: BaseException) -> str:
     return text.splitlines()[0] if text else type(error).__name__
 
 
-REFUSALS = (RuntimeError, ValueError, TypeError, NotImplementedError, KeyError, AssertionError)
+REFUSALS = (RuntimeError, ValueError, TypeError, NotImplementedError, KeyError, IndexError, AssertionError)
 """What torch.export and the passes of converters raise, each in its own way, for networks that they do not take."""
 
 
@@ -577,11 +605,47 @@ def converting(
 def unsupported(module: nn.Module, inputs: tuple[Any, ...], error: BaseException, format_name: str) -> ExportError:
     """Returns an error that names the operator which a converter refused, and the layer that calls it."""
     cause = first_cause(error)
+    if "data-dependent" in cause:
+        layers = _layers_reading_values(module, inputs)
+        where = f" in {_these(layers)}" if layers else ""
+        return ExportError(
+            f"{format_name} files have one path and fixed shapes, but{where} a value of a tensor decides what is"
+            " computed: take torch.where instead of if, and sizes that are known instead of counted ones"
+            f" ({cause[:200]})"
+        )
     for operator in _operators_named(error):
-        layers = layers_calling(module, inputs, operator)
+        layers = layers_calling(module, inputs, operator) or _layers_traced(module, inputs, operator)
         if layers:
             return no_operator(format_name, operator, layers, cause)
     return ExportError(f"torch cannot export this network to {format_name}: {cause[:600]}")
+
+
+_BY_VALUE = ("_local_scalar_dense", "nonzero", "masked_select")
+"""Operators that read values out of tensors, or count them."""
+
+
+def _layers_reading_values(module: nn.Module, inputs: tuple[Any, ...]) -> list[str]:
+    """Returns the paths of the modules in whose forward values of tensors decide; "" is the network itself."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    stack, found = [""], []
+
+    class Watcher(TorchDispatchMode):  # type: ignore[misc, no-untyped-call]
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if func.overloadpacket.__name__ in _BY_VALUE:
+                found.append(stack[-1])
+            return func(*args, **(kwargs or {}))
+
+    with evaluating(module), ExitStack() as hooks:
+        for path, part in module.named_modules():
+            for handle in (
+                part.register_forward_pre_hook(lambda part, args, path=path: stack.append(path)),
+                part.register_forward_hook(lambda part, args, output: stack.pop() and None, always_call=True),
+            ):
+                hooks.callback(handle.remove)
+        with Watcher():  # type: ignore[no-untyped-call]
+            compute(module, inputs)
+    return list(dict.fromkeys(found))
 
 
 def no_operator(format_name: str, operator: str, layers: Sequence[str], cause: str) -> ExportError:
@@ -607,7 +671,10 @@ def _operators_named(error: BaseException) -> list[str]:
     while at is not None:
         texts.insert(0, str(at))
         at = at.__cause__ or at.__context__
-    found = re.findall(r"aten[.:]+(\w+)|op(?:eration)?:? '(\w+)'|fx node .*, kind (\w+)", "\n".join(texts))
+    found = re.findall(
+        r"(?:aten|prims)[.:]+(\w+)|op(?:eration)?:? '(\w+)'|fx node .*, kind (\w+)|^node (\w+) \(",
+        "\n".join(texts), re.MULTILINE,
+    )
     return list(dict.fromkeys(next(filter(None, names)) for names in found))
 
 
@@ -616,9 +683,41 @@ def layers_calling(module: nn.Module, inputs: tuple[Any, ...], operator: str) ->
     from sartor.devices._execution import execute
 
     execution = execute(module, inputs)
-    name = operator.strip("_")
+    name = _plain(operator)
     return list(dict.fromkeys(
         execution.calls[operation.call].path
         for operation in execution.operations
-        if operation.name.strip("_") == name
+        if _plain(operation.name) == name
     ))
+
+
+def _layers_traced(module: nn.Module, inputs: tuple[Any, ...], operator: str) -> list[str]:
+    """Returns the layers as torch.export sees them: functions are whole that run as several operators."""
+    import torch
+
+    try:
+        with quiet(), evaluating(module):
+            graph = torch.export.export(module, inputs).graph
+    except REFUSALS:
+        return []
+    name = _plain(operator)
+    return list(dict.fromkeys(path_of(node) for node in graph.nodes if _plain(operator_of(node)) == name))
+
+
+def _plain(operator: str) -> str:
+    """Returns what is the same in the names that torch and its decompositions give an operator."""
+    return operator.replace("_", "")
+
+
+def path_of(node: Node) -> str:
+    """Returns the path of the module whose forward calls a node's operator; "" is the network itself."""
+    stack = node.meta.get("nn_module_stack") or {}
+    return str(list(stack.values())[-1][0]) if stack else ""
+
+
+def operator_of(node: Node) -> str:
+    """Returns the name of an ATen operator, or "" for what is no call."""
+    if node.op != "call_function":
+        return ""
+    target: Any = node.target
+    return str(getattr(target, "overloadpacket", target).__name__)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sartor.errors import ExportError
-from sartor.export._exporter import no_operator
+from sartor.export._exporter import no_operator, operator_of, path_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -118,20 +118,6 @@ def read(
         ExportError: a layer that hls4ml has not, named.
     """
     return _Reader(program, rows, bits).read()
-
-
-def path_of(node: Node) -> str:
-    """Returns the path of the module whose forward calls a node's operator; "" is the network itself."""
-    stack = node.meta.get("nn_module_stack") or {}
-    return str(list(stack.values())[-1][0]) if stack else ""
-
-
-def operator_of(node: Node) -> str:
-    """Returns the name of an ATen operator, or "" for what is no call."""
-    if node.op != "call_function":
-        return ""
-    target: Any = node.target
-    return str(getattr(target, "overloadpacket", target).__name__)
 
 
 def arguments(node: Node) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 import shutil
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -90,17 +91,68 @@ def test_a_wrong_precision_says_which_there_are(tmp_path):
         find("exporters", "executorch").load().export(network(), rows(1)[0], tmp_path / "a.pte", precision="fp16")
 
 
-class Factors(nn.Module):
+class Called(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
     def forward(self, x):
-        return torch.linalg.qr(x)[0]
+        return self.function(x)
 
 
-def test_an_operator_that_a_format_lacks_is_named_with_its_layer(tmp_path, capfd):
-    module = nn.Sequential(nn.Conv2d(1, 1, 3), nn.Sequential(nn.ReLU(), Factors()))
-    with pytest.raises(ExportError, match=r"no operator for torch's \w*qr, which is called in layer '1\.1'"):
-        find("exporters", "onnx").load().export(module, rows(1)[0], tmp_path / "a.onnx")
+def deep(function):
+    """A network whose layer 1.1 computes a function."""
+    return nn.Sequential(nn.Conv2d(1, 1, 3), nn.Sequential(nn.ReLU(), Called(function)))
+
+
+def exported(name, module, tmp_path, **options):
+    exporter = exporter_of(name)
+    path, (first, *_) = tmp_path / f"a{exporter.suffix}", exporter.precisions
+    return exporter.export(module, rows(1)[0], path, precision=first, calibration=rows(2), **options)
+
+
+FUNCTIONS = {
+    # Under its own name, under that of a decomposition, and as one of several operators that it runs as.
+    "linalg_qr": lambda x: torch.linalg.qr(x)[0],
+    "erf_?inv": lambda x: torch.erfinv(x.clamp(-0.5, 0.5)),
+    "_?linalg_svd(vals)?": torch.linalg.svdvals,
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # of libraries, when first imported
+@pytest.mark.parametrize("operator", FUNCTIONS)
+@pytest.mark.parametrize("name", sorted(PACKAGES))
+def test_an_operator_that_a_format_lacks_is_named_with_its_layer(name, operator, tmp_path, capfd):
+    with pytest.raises(ExportError, match=rf"no operator for torch's {operator}, which is called in layer '1\.1'"):
+        exported(name, deep(FUNCTIONS[operator]), tmp_path)
     assert list(tmp_path.iterdir()) == []
-    assert capfd.readouterr() == ("", "")
+    if name in ("onnx", "openvino", "hls4ml"):
+        # The others' libraries write to the terminal when first loaded.
+        assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.filterwarnings("ignore")  # of libraries, when first imported
+@pytest.mark.parametrize("name", sorted(PACKAGES))
+def test_a_network_whose_values_decide_what_is_computed_is_refused_by_its_layer(name, tmp_path):
+    module = deep(lambda x: x * 2 if x.sum() > 0 else x)
+    with pytest.raises(ExportError, match=r"fixed shapes, but in layer '1\.1' a value of a tensor .*torch\.where"):
+        exported(name, module, tmp_path)
+    assert list(tmp_path.iterdir()) == [] and not module[1][1]._forward_hooks
+
+
+@pytest.mark.filterwarnings("ignore")  # of libraries, when first imported
+def test_indexing_by_values_is_refused_where_a_format_cannot(tmp_path):
+    with pytest.raises(ExportError, match=r"LiteRT has no operator for torch's index, .*'1\.1'"):
+        exported("litert", deep(lambda x: x[x > 0]), tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore")  # of libraries, when first imported
+@pytest.mark.parametrize("name", ["onnx", "openvino"])
+def test_a_network_that_counts_its_rows_is_for_one_row_alone(name, tmp_path):
+    module = Called(lambda x: x * int(x.shape[0]))
+    assert not exported(name, module, tmp_path).dynamic_batch
+    with pytest.raises(ExportError, match="tried with batches of any size: leave the dynamic batch out"):
+        exported(name, module, tmp_path, dynamic_batch=True)
 
 
 def written(value):
@@ -123,6 +175,18 @@ def test_a_file_that_computes_something_else_is_not_kept(tmp_path, precision):
     with pytest.raises(ExportError, match="differs from torch by .* allowed .*Made.* was not written"):
         written(9.0).export(nn.Linear(2, 2), (torch.ones(1, 2),), path, precision=precision)
     assert [file.name for file in tmp_path.iterdir()] == ["a.made"] and path.read_text() == "older"
+
+
+@pytest.mark.parametrize(
+    "value, why",
+    [(np.full((1, 3), 1.0, np.float32), r"an output of shape \(1, 3\) where torch's is \(1, 2\)"),
+     (np.full((1, 2), np.nan, np.float32), "an output that is not a number")],
+)
+def test_a_file_whose_outputs_are_of_another_kind_is_said_to_be(value, why, tmp_path):
+    exporter = replace(written(0.0), load=lambda path: Loaded(lambda arrays: lambda: [value]))
+    with pytest.raises(ExportError, match=f"differs from torch: it gives {why}.*was not written; export to another"):
+        exporter.export(nn.Linear(2, 2), (torch.ones(1, 2),), tmp_path / "a.made")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_tolerance_can_be_given(tmp_path):
