@@ -1,6 +1,6 @@
 """Every export format from one search: difference from torch, accuracy after quantisation, latency of the runtimes.
 
-    python benchmarks/exports.py                   # Fashion-MNIST: a search of 3 trials, every format; half an hour
+    python benchmarks/exports.py                   # Fashion-MNIST: a search of 2 trials, every format; half an hour
     python benchmarks/exports.py --source digits   # the bundled digits: 8 trials, some minutes
     python benchmarks/exports.py --quick           # 1 trial of the digits, float32 and 8 bits alone
 
@@ -75,7 +75,7 @@ GOAL_POINTS = 0.5
 
 
 SEARCHES: Mapping[str, Mapping[str, Any]] = {
-    "fashion-mnist": {"limits": ["params=60k", "macs=2M"], "trials": 3, "epochs": 1, "finalists": 1},
+    "fashion-mnist": {"limits": ["params=60k", "macs=2M"], "trials": 2, "epochs": 0.5, "finalists": 1},
     "digits": {"limits": ["params=60k"], "trials": 8, "epochs": 12, "finalists": 2},
     "quick": {"limits": ["params=60k"], "trials": 1, "epochs": 4, "finalists": 1},
 }

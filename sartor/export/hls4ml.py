@@ -6,10 +6,10 @@
   they can need. A scale is a power of two for a whole tensor, so ``fixed8`` loses more than the ``int8`` of other
   formats, which have a scale a channel.
 
-The folder is hls4ml's own, for its Vitis backend; ``vitis_hls`` or ``vitis-run`` builds it (``build_prj.tcl``). Images
+The folder is hls4ml's own, for its Vitis backend; ``vitis-run --mode hls --tcl build_prj.tcl`` builds it. Images
 flow through it place by place (``io_stream``), so that no layer waits for a whole one; features without places are all
 there at once (``io_parallel``), as are the values of networks with overlapping pooling windows, which streams lack.
-The part is that of the target ``kria-kv260``, at its 200 MHz: change both in a copy of ``project.tcl``.
+The part is that of the target ``kria-kv260``, the clock 200 MHz: change both in ``project.tcl``.
 
 Here the design is compiled by the host's C++ compiler (g++) with the bit-exact types of the generated code, run and
 compared with torch. That is slow and says nothing of the circuit's latency: `Exporter.emulated`.
@@ -55,7 +55,7 @@ FEATURE = "exporting to hls4ml"
 EXTRA = "hls4ml"
 BITS: Mapping[Precision, int] = {"fixed16": 16, "fixed8": 8}
 PART, DSP_SLICES, CLOCK_NS = "xck26-sfvc784-2LV-c", 1248, 5
-"""The Kria K26 of the KV260 (AMD DS987): 1,248 DSP slices."""
+"""The Kria K26 of the KV260, named in AMD's DS987; its slices are those of the target ``kria-kv260``."""
 PROJECT, LIBRARY = "network", "here"
 ABOUT = "sartor.json"
 """File of the folder: the description, and the shapes that the C++ interface has flat."""
