@@ -193,6 +193,19 @@ def test_depthwise_squeeze_excite_and_residual_networks_compute_what_torch_does(
 
 @needed
 @pytest.mark.filterwarnings("ignore")  # of libraries, when first imported
+def test_what_lies_behind_a_flattening_and_windows_that_leave_a_rest_compute_what_torch_does(exporter, tmp_path, capfd):
+    network = nn.Sequential(
+        nn.Conv2d(2, 3, (1, 3), padding=(0, 1)), nn.MaxPool2d(2), nn.Conv2d(3, 4, 1, stride=2), nn.Flatten(), nn.Tanh(),
+        nn.Linear(16, 3),
+    )  # fmt: skip
+    given = rows(8, (2, 7, 7))
+    report = exporter.export(network, given[0], tmp_path / "a.hls4ml", precision="fixed16", calibration=given)
+    assert report.max_difference < 5e-3  # the table of the tanh
+    assert "leftover data" not in "".join(capfd.readouterr())
+
+
+@needed
+@pytest.mark.filterwarnings("ignore")  # of libraries, when first imported
 def test_overlapping_windows_and_several_inputs_and_outputs_are_all_there_at_once(exporter, tmp_path):
     network = settled(Pools())
     given = rows(8, (2, 5, 5), (1,))
