@@ -154,7 +154,7 @@ def test_networks_are_carried_there_and_figures_back(model, tmp_path, capsys, mo
 
 
 def test_a_folder_that_was_not_packed_is_refused(tmp_path):
-    with pytest.raises(InputError, match="is no folder of sartor measure pack"):
+    with pytest.raises(InputError, match="is no folder that sartor measure pack wrote"):
         unpack(tmp_path)
 
 
