@@ -136,6 +136,8 @@ def fbnet(folder: Path) -> tuple[dict[str, Array], list[Array]]:
 
 TABLES = {"nasbench201": nasbench201, "fbnet": fbnet}
 PARTS = ["latency", "memory", "roofline", *TABLES]
+ZIGZAG = "zigzag"
+"""A part that is run only when asked for: it needs the extra of this name and minutes a network."""
 
 
 def latency_part(cache: Path, seconds: float, quick: bool) -> dict[str, float]:
@@ -190,6 +192,42 @@ def memory_part(num: int = 10) -> dict[str, float]:
         equal += counted == traced
         print(f"  memory {each.name}: counted {counted:,} B, allocator's trace {traced:,} B")
     return {"memory_exact": float(equal == num), "memory_num_equal": float(equal)}
+
+
+def zigzag_part(num: int = 16) -> dict[str, float]:
+    """Compares the formula of ``accelerator`` with what ZigZag finds, on networks of the space of MBConv."""
+    from sartor.devices.accelerator import Accelerator
+    from sartor.devices.kernels import kernels_of
+    from sartor.devices.zigzag import ZigZag
+    from sartor.errors import ExportError
+
+    spaces = SpaceTable()
+    ours, theirs = Accelerator(), ZigZag()
+    rows = []
+    for each in draw(num, 11, spaces, names=("mbconv",), forms=((32, 3),)):
+        module, inputs = each.build(spaces)
+        begin = time.process_time()
+        try:
+            theirs_now = theirs.measure(module, inputs)
+        except ExportError as error:
+            print(f"  zigzag {each.name}: {error}")
+            continue
+        ours_now = ours.estimate(kernels_of(module, inputs), {})
+        macs = float(Counts().count(module, inputs)["macs"].value)
+        names = ("energy_mj", "latency_ms")
+        rows.append([*(ours_now[n].value for n in names), *(theirs_now[n].value for n in names), macs])
+        print(f"  zigzag {each.name}: {time.process_time() - begin:.0f} CPU-s, formula over it"
+              f" {' '.join(f'{n} {ours_now[n].value / theirs_now[n].value:.2f}' for n in names)}", flush=True)
+    energy, latency, their_energy, their_latency, macs = np.array(rows).T
+    result = {
+        "zigzag_spearman_energy": float(spearmanr(energy, their_energy).statistic),
+        "zigzag_spearman_latency": float(spearmanr(latency, their_latency).statistic),
+        "zigzag_spearman_energy_macs": float(spearmanr(macs, their_energy).statistic),
+        "zigzag_spearman_latency_macs": float(spearmanr(macs, their_latency).statistic),
+        "zigzag_ratio_energy": float(np.median(energy / their_energy)),
+        "zigzag_ratio_latency": float(np.median(latency / their_latency)),
+    }
+    return {name: round(value, 4) for name, value in result.items()}
 
 
 def allocated_peak(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> int:
@@ -258,7 +296,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", type=Path, default=FOLDER, help="folder of the tables")
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--only", nargs="+", choices=[*PARTS, ZIGZAG], default=PARTS)
     parser.add_argument("--measure", type=float, default=0.0, help="seconds to measure networks before")
     parser.add_argument("--cache", type=Path, default=CACHE, help="file of what was measured")
     parser.add_argument("--pool", action="store_true", help="hold each device of the pool out too")
@@ -275,6 +313,8 @@ def main() -> None:
         result |= memory_part()
     if "roofline" in parts:
         result |= roofline_part(arguments.table)
+    if ZIGZAG in parts:
+        result |= zigzag_part()
     for space in [part for part in parts if part in TABLES]:
         latency, blocks = TABLES[space](arguments.table)
         pool, unseen = list(POOL), list(UNSEEN)
