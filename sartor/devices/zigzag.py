@@ -5,22 +5,25 @@ spread over the array and ordered in time, and counts what then moves between th
 those of `sartor.devices.accelerator.Chip`: a byte of weight and a sum in each of the 16 by 16 units, a buffer for all
 operands, a memory off the chip. Numbers are 8 bits wide, sums 16.
 
-It stands beside ``--device accelerator``, whose formula takes microseconds and whose mapping is a choice of the search:
-this one takes seconds a layer, finds the mapping itself, and tells how far that formula is to be believed. Activation,
-pooling and addition are not counted. No chip was measured.
+Layers are handed over as loop nests, not as ONNX, whose reader there knows few graphs; each distinct one is looked at
+once. It stands beside ``--device accelerator``, whose formula takes microseconds and whose mapping is a choice of the
+search: this one takes seconds a layer, finds the mapping itself, and tells how far that formula is to be believed.
+Activation, pooling and addition are not counted. No chip was measured.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
-from sartor.devices.accelerator import SIDE, Chip
-from sartor.errors import ExportError
+from sartor.devices.accelerator import SIDE, Chip, Layer
+from sartor.devices.kernels import Kernel, kernels_of
+from sartor.errors import InputError
 from sartor.registry import Spec
 from sartor.trials import Figure
 
@@ -54,18 +57,18 @@ class LayerCost:
     """Of one layer.
 
     Attributes:
-        name: Of its node in the ONNX graph.
+        path: Of the module that runs it.
         energy_mj: Millijoules.
         latency_ms: Milliseconds.
     """
 
-    name: str
+    path: str
     energy_mj: float
     latency_ms: float
 
 
 class ZigZag:
-    """Estimates by ZigZag; takes some seconds a layer.
+    """Estimates by ZigZag; takes seconds for each layer that it has not seen yet.
 
     Args:
         target: See `sartor.devices.accelerator.Chip.of`.
@@ -80,12 +83,14 @@ class ZigZag:
     def __init__(self, target: str = "accelerator-45nm") -> None:
         self._chip = Chip.of(target)
         self.name = f"ZigZag {self._chip.name}"
+        self._shapes: dict[Any, Any] = {}
+        self._known: dict[str, tuple[float, float]] = {}
 
     def cost(self, candidate: Candidate) -> Mapping[str, Figure]:
         """Returns latency and energy.
 
         Raises:
-            ExportError: the network cannot be brought to ONNX, or ZigZag finds no mapping of a layer.
+            InputError: the network has no convolution or matrix product, or there is no mapping of one; it is named.
             MissingExtraError: a package is not installed.
         """
         return self.measure(candidate.deployed, candidate.inputs)
@@ -95,7 +100,7 @@ class ZigZag:
         layers = self.layers(module, inputs)
         energy, latency = sum(each.energy_mj for each in layers), sum(each.latency_ms for each in layers)
         costly = sorted(layers, key=lambda each: -each.energy_mj)[:_NUM_TOLD]
-        told = ", ".join(f"{each.name} {each.energy_mj / energy:.0%}" for each in costly)
+        told = ", ".join(f"{each.path} {each.energy_mj / energy:.0%}" for each in costly)
         note = f"ZigZag's model of {self._chip.name}, int8, not validated on a chip; most energy: {told}"
         return {
             "latency_ms": Figure(latency, "ms", error=None, kind="estimated", note=note),
@@ -105,23 +110,58 @@ class ZigZag:
     def layers(self, module: nn.Module, inputs: tuple[Any, ...]) -> list[LayerCost]:
         """Returns the cost of each convolution and matrix product, in order of execution."""
         from sartor.export._ort import need
-        from sartor.export.onnx import convert_to_measure
 
         for package in ("zigzag", "six"):  # it lacks six among its own requirements
             need(package, FEATURE, "zigzag")
-        import onnx
-
-        model = onnx.load_model_from_string(convert_to_measure(module, inputs, FEATURE)[0])
-        with TemporaryDirectory(prefix="sartor-") as folder:
-            found = _run(onnx.shape_inference.infer_shapes(model), self._chip, Path(folder))
+        found = []
+        for kernel in kernels_of(module, inputs, self._shapes):
+            nest = _nest(kernel)
+            if nest is None:
+                continue
+            key = repr(nest)
+            if key not in self._known:
+                with TemporaryDirectory(prefix="sartor-") as folder:
+                    self._known[key] = _run(nest, kernel.path, self._chip, Path(folder))
+            energy, cycles = self._known[key]
+            found.append(LayerCost(kernel.path, energy * _PICO * 1e3, cycles / self._chip.hertz * 1e3))
         if not found:
-            raise ExportError("ZigZag finds no convolution or matrix product in this network")
-        millis = 1e3 / self._chip.hertz
-        return [LayerCost(e.layer.name, e.energy_total * _PICO * 1e3, e.latency_total2 * millis) for e in found]
+            raise InputError(f"{FEATURE}: this network has no convolution or matrix product")
+        return found
 
 
-def _run(model: Any, chip: Chip, folder: Path) -> list[Any]:
-    """Returns ZigZag's evaluation of each layer. Its own entry point draws and saves what nobody asked for."""
+def _nest(kernel: Kernel) -> dict[str, Any] | None:
+    """Returns a kernel as a loop nest in the words of ZigZag's files, or None where it multiplies nothing."""
+    layer = Layer.of(kernel)
+    if layer is None:
+        return None
+    shared = {
+        "id": 0, "name": "layer", "operand_precision": {"W": 8, "I": 8, "O": 16, "O_final": 8},
+        "operand_source": {"W": 0, "I": 0},
+    }
+    if len(kernel.output) != 4 or len(kernel.input) != 4:
+        return {
+            **shared, "operator_type": "Gemm", "equation": "O[d][k]+=I[d][c]*W[c][k]", "dimension_relations": [],
+            "loop_dims": ["C", "D", "K"], "loop_sizes": [layer.in_channels, layer.height, layer.out_channels],
+        }
+    side = math.isqrt(layer.window)
+    window = (side, side) if side * side == layer.window else (layer.window, 1)
+    places, read = (layer.width, layer.height), (kernel.input[3], kernel.input[2])
+    strides = [max(1, round(r / p)) for r, p in zip(read, places, strict=True)]
+    beyond = [
+        max(0, (p - 1) * s + w - r) for p, s, w, r in zip(places, strides, window, read, strict=True)
+    ]
+    return {
+        **shared, "operator_type": "Conv", "equation": "O[b][g][k][oy][ox]+=W[g][k][c][fy][fx]*I[b][g][c][iy][ix]",
+        "dimension_relations": [f"ix={strides[0]}*ox+1*fx", f"iy={strides[1]}*oy+1*fy"],
+        "loop_dims": ["B", "K", "G", "OX", "OY", "C", "FX", "FY"],
+        "loop_sizes": [1, layer.out_channels, layer.groups, *places, layer.in_channels, *window],
+        "pr_loop_dims": ["IX", "IY"], "pr_loop_sizes": list(read),
+        "padding": [[each // 2, each - each // 2] for each in beyond],
+    }
+
+
+def _run(nest: Mapping[str, Any], path: str, chip: Chip, folder: Path) -> tuple[float, float]:
+    """Returns picojoules and cycles of a layer. ZigZag's own entry point draws and saves what nobody asked for."""
     import yaml
     from zigzag.mapping.temporal_mapping import TemporalMappingType
     from zigzag.opt.loma.engine import NoValidLoopOrderingFoundException
@@ -130,7 +170,7 @@ def _run(model: Any, chip: Chip, folder: Path) -> list[Any]:
     from zigzag.stages.mapping.spatial_mapping_generation import SpatialMappingGeneratorStage
     from zigzag.stages.mapping.temporal_mapping_generator_stage import TemporalMappingGeneratorStage
     from zigzag.stages.parser.accelerator_parser import AcceleratorParserStage
-    from zigzag.stages.parser.onnx_model_parser import ONNXModelParserStage
+    from zigzag.stages.parser.workload_parser import WorkloadParserStage
     from zigzag.stages.results.reduce_stages import MinimalEDPStage, SumStage
     from zigzag.stages.workload_iterator import WorkloadStage
 
@@ -144,27 +184,20 @@ def _run(model: Any, chip: Chip, folder: Path) -> list[Any]:
     try:
         found = MainStage(
             list_of_callables=[
-                ONNXModelParserStage, AcceleratorParserStage, SumStage, WorkloadStage, MinimalEDPStage,
+                WorkloadParserStage, AcceleratorParserStage, SumStage, WorkloadStage, MinimalEDPStage,
                 SpatialMappingGeneratorStage, MinimalEDPStage, TemporalMappingGeneratorStage, CostModelStage,
             ],
-            accelerator=str(accelerator), workload=model, mapping=str(mapping), dump_folder=str(folder),
+            accelerator=str(accelerator), workload=[dict(nest)], mapping=str(mapping), dump_folder=str(folder),
             loma_lpf_limit=_LOOPS, loma_show_progress_bar=False, nb_mappings_generated=_SPREADINGS,
             enable_mix_spatial_mapping_generation=False, access_same_data_considered_as_no_access=True,
             temporal_mapping_type=TemporalMappingType("uneven"),
         ).run()
     except NoValidLoopOrderingFoundException as error:
-        raise ExportError(f"{FEATURE}: {str(error).splitlines()[0]}") from error
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{FEATURE}: there is no mapping of {path or 'the network'}: {reason}") from error
     finally:
         logging.disable(before)
-    return [each for each in _flat(found[0][1]) if hasattr(each, "energy_total")]
-
-
-def _flat(value: Any) -> Iterator[Any]:
-    if isinstance(value, (list, tuple)):
-        for each in value:
-            yield from _flat(each)
-    else:
-        yield value
+    return float(found[0][0].energy_total), float(found[0][0].latency_total2)
 
 
 def _described(chip: Chip) -> dict[str, Any]:
