@@ -33,10 +33,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from sartor.data import TEST
 from sartor._environment import environment
 from sartor._search import search
 from sartor._threads import one_thread
+from sartor.data import TEST
 from sartor.metrics import cross_entropy, root_mean_squared_error
 from sartor.runs import Record
 from sartor.tasks.tables import Tables

@@ -45,8 +45,3 @@ class Options(Task.Options):
         if self.levels < 2:
             raise InputError(f"levels: expected at least 2, got {self.levels}")
         check_purpose(self.purpose)
-
-
-def listed(text: str) -> tuple[str, ...]:
-    """Returns the names in a text that separates them by commas."""
-    return tuple(name.strip() for name in text.split(",") if name.strip())
