@@ -314,7 +314,7 @@ class _Reader(nn.Module):
             raise InputError(f"there is no interpolation {interpolation!r}: expected cubic or rectilinear")
         self.interpolation: Interpolation = interpolation
         self.counts = rows if counts else None
-        self.num_channels = 1 + num_channels * (2 if counts else 1)
+        self.num_channels = 1 + num_channels * (3 if counts else 1)
 
     def forward(self, time: Tensor, values: Tensor) -> Path:
         return make_path(time, values, self.interpolation, self.counts)

@@ -22,7 +22,7 @@ SIMULATED = "simulated"
 NUM_SIMULATED, SIMULATED_SEED = 360, 0
 SIMULATED_END, SIMULATED_ROWS = 4.0, 18.0
 """Of a simulated series: length, and rows on average."""
-SIMULATED_OBSERVED, SIMULATED_NOISE = 0.6, 0.35
+SIMULATED_OBSERVED, SIMULATED_NOISE = 0.6, 0.2
 """Share of a row's values that are observed, and deviation of what is added to them."""
 FEWEST_SERIES = 10
 MAX_ROWS = 2_000
@@ -144,7 +144,9 @@ def simulated() -> dict[str, Column]:
     which, times, values = [], [], []
     label = rng.permutation(np.arange(NUM_SIMULATED) % len(names))
     for number in range(NUM_SIMULATED):
-        time = np.sort(rng.uniform(0, SIMULATED_END, max(4, rng.poisson(SIMULATED_ROWS))))
+        # Gaps vary, yet few are next to nothing, as with people who are seen from time to time.
+        time = rng.gamma(3.0, SIMULATED_END / SIMULATED_ROWS / 3.0, 2 * int(SIMULATED_ROWS)).cumsum()
+        time = time[time < SIMULATED_END]
         rate, phase, decay = rng.uniform(2.5, 5.0), rng.uniform(0, 2 * np.pi), rng.uniform(0.0, 0.4)
         turn = phase + rate * time
         ahead = (np.pi / 2, -np.pi / 2, 0.0)[label[number]]

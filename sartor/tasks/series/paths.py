@@ -66,19 +66,20 @@ class Path(NamedTuple):
 
 
 def make_path(time: Tensor, values: Tensor, interpolation: Interpolation, counts: float | None = None) -> Path:
-    """Returns the path of time and values, and of how often each channel was observed so far.
+    """Returns the path of time and values, and of how often and with what sum each channel was observed so far.
 
     Args:
         time: ``(n, rows)``, ascending.
         values: ``(n, rows, channels)``, NaN where missing.
         interpolation: ``cubic`` is smooth and looks ahead; ``rectilinear`` is causal: from row to row first time
             passes, then values jump (Kidger et al. 2020, arXiv:2005.08926; Morrill et al. 2021, arXiv:2106.11028).
-        counts: Observations that are one unit of the channels that count them, None without these.
+        counts: Observations that are one unit of the channels that count and sum them, None without these. Sums are
+            the augmentation by cumulative sums of Morrill et al. 2020, arXiv:2006.00873.
     """
     elapsed, real = real_rows(time)
     observed = real.unsqueeze(-1) & ~values.isnan()
     values = torch.where(observed, values, 0.0)
-    ticks = observed.to(values.dtype) / counts if counts is not None else values[..., :0]
+    ticks = torch.cat((observed.to(values.dtype), values), -1) / counts if counts is not None else values[..., :0]
     make = _natural_cubic if interpolation == "cubic" else _rectilinear
     return make(elapsed, real, observed, values, ticks)
 
