@@ -74,9 +74,9 @@ def gather(
         if column.kind != "number":
             raise DataError(f"{path}: column {column.name!r} is of {column.kind} values: channels are numbers")
     _, first_row, own = np.unique(which.values, return_index=True, return_inverse=True)
-    place = np.empty(len(first_row), np.int64)
-    place[np.argsort(first_row, kind="stable")] = np.arange(len(first_row))
-    own = place[own]
+    rank = np.empty(len(first_row), np.int64)
+    rank[np.argsort(first_row, kind="stable")] = np.arange(len(first_row))
+    own = rank[own]
     names = tuple(which.labels[int(i)] for i in which.values[np.sort(first_row)])
     moments = np.asarray(time.values, np.float64)
     table = np.stack([np.asarray(column.values, np.float64) for column in channels], 1)
@@ -90,12 +90,12 @@ def gather(
     num_rows = np.bincount(series, minlength=len(names))
     length = max(FEWEST_ROWS, int(num_rows.max()))
     starts = np.cumsum(num_rows) - num_rows
-    column = np.arange(len(series)) - starts[series]
+    place = np.arange(len(series)) - starts[series]
     since = moments - moments[starts][series]
     filled = np.repeat(since[starts + num_rows - 1][:, None], length, 1)
-    filled[series, column] = since
+    filled[series, place] = since
     values = np.full((len(names), length, len(channels)), np.nan, np.float32)
-    values[series, column] = table
+    values[series, place] = table
     return Series(names, filled, values, num_rows), own
 
 

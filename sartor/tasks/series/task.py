@@ -145,7 +145,8 @@ class Series(Task):
         scores = network((time - time[:, :1]) / self._length, (values - self._means) / self._deviations)
         if not self.class_names:
             target = (batch["y"] - self._offset) / self._scale
-            return 0.5 * (scores[:, 0] - target.to(scores.dtype)).square().mean()
+            error: Tensor = scores[:, 0] - target.to(scores.dtype)
+            return 0.5 * error.square().mean()
         return functional.cross_entropy(scores, batch["y"], label_smoothing=step.recipe.label_smoothing)
 
     @cached_property
@@ -199,8 +200,8 @@ class Series(Task):
             )
             example = int(rows.argmax())
             num = int(rows[example])
-            one = (each[example : example + 1].expand(num, *each.shape[1:]) for each in (time, values))
-            said = _scores(deployed, *one, torch.arange(1, num + 1))
+            same = torch.full((num,), example)
+            said = _scores(deployed, time[same], values[same], torch.arange(1, num + 1))
         truth = part.columns["y"].numpy()
         shown = {
             "example.time": time[example, :num].double().numpy(),
