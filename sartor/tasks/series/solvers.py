@@ -253,7 +253,7 @@ class DormandPrince:
         if torch._C._get_tracing_state() is not None or torch.compiler.is_compiling():
             raise ExportError(
                 "the solver dopri5 takes as many steps as the data ask for, which no exported file can: choose one with"
-                " fixed steps (network.encoder.solver: euler, midpoint or rk4)"
+                " fixed steps (solver: euler, midpoint or rk4)"
             )
 
     def _walk(self, way: _Way, field: Field, state: Tensor, path: Path, accepted: Accepted | None = None) -> Tensor:
