@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sartor.errors import InputError
-from sartor.tasks.series.paths import Interpolation, Path, make_path
+from sartor.tasks.series.paths import Interpolation, Path, make_path, real_rows, with_sums
 
 SLOWEST, FASTEST = 0.3, 30.0
 """Rates at which linear states forget at first, by mean length of a series."""
@@ -160,6 +160,8 @@ class DiagonalCDE(nn.Module):
     Args:
         num_channels, rows, hidden, interpolation, counts: As for ``SolvedCDE``.
         depth: Layers.
+        features: Channels of the path that sum what a small network makes of each row's values; none for 0. Such a
+            learnt path is that of Jhin et al. 2022 (arXiv:2204.08771) in its purpose.
     """
 
     def __init__(
@@ -169,13 +171,15 @@ class DiagonalCDE(nn.Module):
         *,
         hidden: int = 32,
         depth: int = 1,
+        features: int = 0,
         interpolation: Interpolation = "cubic",
         counts: bool = False,
     ) -> None:
         super().__init__()
         self.reader = _Reader(num_channels, rows, interpolation, counts)
-        self.hidden = hidden
-        channels = [self.reader.num_channels, *[hidden + 1] * (depth - 1)]
+        self.hidden, self.rows = hidden, rows
+        self.features = _RowFeatures(num_channels, features) if features else None
+        channels = [self.reader.num_channels + features, *[hidden + 1] * (depth - 1)]
         self.layers = nn.ModuleList(_DiagonalLayer(each, hidden) for each in channels)
 
     @property
@@ -190,6 +194,8 @@ class DiagonalCDE(nn.Module):
     def along(self, time: Tensor, values: Tensor) -> Tensor:
         """Returns the state after each row, ``(n, rows, hidden)``."""
         path = self.reader(time, values)
+        if self.features is not None:
+            path = with_sums(path, self.features(time, values) / self.rows)
         elapsed = functional.pad(path.rise(1.0)[..., :1].cumsum(1), (0, 0, 1, 0))
         out: Tensor | None = None
         for layer in self.layers:
@@ -201,6 +207,21 @@ class DiagonalCDE(nn.Module):
             out = found if out is None else out + found
         assert out is not None
         return out[:, :: path.stride]
+
+
+class _RowFeatures(nn.Module):
+    """What a network makes of the values of each row and of which are there, ``(n, rows, features)``."""
+
+    def __init__(self, num_channels: int, features: int) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(2 * num_channels, 2 * features), nn.Linear(2 * features, features)
+
+    def forward(self, time: Tensor, values: Tensor) -> Tensor:
+        _, real = real_rows(time)
+        observed = real.unsqueeze(-1) & ~values.isnan()
+        x = torch.cat((torch.where(observed, values, 0.0), observed.to(values.dtype)), -1)
+        found: Tensor = self.second(functional.silu(self.first(x)))
+        return found * real.unsqueeze(-1)
 
 
 class _DiagonalLayer(nn.Module):

@@ -84,6 +84,23 @@ def make_path(time: Tensor, values: Tensor, interpolation: Interpolation, counts
     return make(elapsed, real, observed, values, ticks)
 
 
+def with_sums(path: Path, features: Tensor) -> Path:
+    """Returns a path with further channels: the sums of features of the rows until then, straight from row to row.
+
+    Args:
+        path: Of ``channels``.
+        features: ``(n, rows, more)``.
+    """
+    steps = features[:, 1:]
+    if path.stride > 1:
+        # They come with a row, not while time passes before it.
+        steps = functional.pad(steps.unsqueeze(2), (0, 0, path.stride - 1, 0)).flatten(1, 2)
+    nothing = torch.zeros_like(steps)
+    bend, twist = (None if each is None else torch.cat((each, nothing), -1) for each in (path.bend, path.twist))
+    start = torch.cat((path.start, features[:, 0]), -1)
+    return Path(start, torch.cat((path.slope, steps), -1), bend, twist, path.width, path.stride)
+
+
 def real_rows(time: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the time since the first row, ``(n, rows)``, that never falls, and which rows are real."""
     gap = functional.pad(time[:, 1:] - time[:, :-1], (1, 0))

@@ -49,7 +49,8 @@ def make_space(num_channels: int, num_outputs: int, rows: float, *, adjoint: boo
         solved, field=partial(NonlinearField, width=width, depth=depth), solver=solver, hidden=few, **path
     )
     low_rank = partial(solved, field=partial(LowRankField, rank=rank), solver=solver, hidden=few, **path)
-    diagonal = partial(DiagonalCDE, hidden=many, depth=layers, **path)
+    features: Any = OneOf(0, 16, 64)
+    diagonal = partial(DiagonalCDE, hidden=many, depth=layers, features=features, **path)
     gru = partial(DecayGRU, hidden=many)
     encoder: Any = OneOf(nonlinear=nonlinear, low_rank=low_rank, diagonal=diagonal, gru_d=gru)
     dropout: Any = OneOf(0.0, 0.2, 0.4)
