@@ -272,14 +272,14 @@ def diagonal_states(start: Tensor, forget: Tensor, turn: Tensor, drive: Tensor, 
         )
         shift = _times(share, _parts(functional.linear(path.slope, drive)))
     else:
-        shift = (torch.zeros_like(decay), torch.zeros_like(decay))
-        for u, weight in zip(*_rule(), strict=True):
-            rise = path.rise(u)
-            left = weight * torch.exp(decay + forget * rise[..., :1])
-            rest = angle - functional.linear(rise, turn)
-            driven = _parts(functional.linear(path.derivative(u), drive))
-            more = _times((left * torch.cos(rest), left * torch.sin(rest)), driven)
-            shift = (shift[0] + more[0], shift[1] + more[1])
+        # All nodes at once, in a dimension before those of the path.
+        u, weight = (torch.tensor(each).to(whole).view(-1, 1, 1, 1) for each in _rule())
+        rise = path.rise(u)
+        left = weight * torch.exp(decay + forget * rise[..., :1])
+        rest = angle - functional.linear(rise, turn)
+        driven = _parts(functional.linear(path.derivative(u), drive))
+        each = _times((left * torch.cos(rest), left * torch.sin(rest)), driven)
+        shift = (each[0].sum(0), each[1].sum(0))
     gain, shift = _scanned(gain, shift)
     begin = _parts(start.unsqueeze(1))
     moved = _times(gain, begin)

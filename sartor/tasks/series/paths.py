@@ -48,13 +48,13 @@ class Path(NamedTuple):
         """Whether the derivative has no jumps."""
         return self.bend is not None
 
-    def derivative(self, u: float) -> Tensor:
+    def derivative(self, u: float | Tensor) -> Tensor:
         """Returns dX/du of all pieces, ``(n, pieces, channels)``."""
         if self.bend is None or self.twist is None:
             return self.slope
         return self.slope + (2 * u) * self.bend + (3 * u * u) * self.twist
 
-    def rise(self, u: float) -> Tensor:
+    def rise(self, u: float | Tensor) -> Tensor:
         """Returns X(u) - X(0) of all pieces, ``(n, pieces, channels)``."""
         if self.bend is None or self.twist is None:
             return u * self.slope

@@ -90,7 +90,7 @@ class FixedSteps:
     def final(self, field: Field, state: Tensor, path: Path) -> Tensor:
         """Returns the state at the end of the path, ``(n, hidden)``."""
         if self.adjoint and torch.is_grad_enabled():
-            found: Tensor = _FixedAdjoint.apply(field, path, self, state, *field.parameters())
+            found: Tensor = _FixedAdjoint.apply(field, path, self, state, *field.parameters())  # type: ignore[no-untyped-call]
             return found
         return self._solve(field, state, path)[-1]
 
@@ -225,7 +225,7 @@ class DormandPrince:
         """
         self._refuse_export()
         if self.adjoint and torch.is_grad_enabled():
-            found: Tensor = _AdaptiveAdjoint.apply(field, path, self, state, *field.parameters())
+            found: Tensor = _AdaptiveAdjoint.apply(field, path, self, state, *field.parameters())  # type: ignore[no-untyped-call]
             return found
         return self._walk(_Way(path), field, state, path)
 
