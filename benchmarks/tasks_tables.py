@@ -36,10 +36,10 @@ import numpy as np
 from sartor._environment import environment
 from sartor._search import search
 from sartor._threads import one_thread
+from sartor.data import TEST
 from sartor.metrics import cross_entropy, root_mean_squared_error
 from sartor.runs import Record
 from sartor.tasks.tables import Tables
-from sartor.tasks.tables.data import TEST
 
 RESULTS = """
 The full benchmark has not been run: no ratio is claimed. 27 November 2026, Intel Xeon, 2 busy cores, seed 0, test loss

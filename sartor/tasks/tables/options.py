@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 from sartor.data import check_shares
-from sartor.errors import InputError, near
+from sartor.errors import InputError
+from sartor.targets import Purpose, check_purpose
 from sartor.task import Task
-
-Purpose = Literal["auto", "regression", "classification"]
 
 
 @dataclass(frozen=True)
@@ -46,10 +44,4 @@ class Options(Task.Options):
         check_shares(self.validation, self.test, self.split_seed)
         if self.levels < 2:
             raise InputError(f"levels: expected at least 2, got {self.levels}")
-        if self.purpose not in get_args(Purpose):
-            raise InputError(f"purpose: there is no {self.purpose!r}{near(self.purpose, get_args(Purpose))}")
-
-
-def listed(text: str) -> tuple[str, ...]:
-    """Returns the names in a text that separates them by commas."""
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+        check_purpose(self.purpose)

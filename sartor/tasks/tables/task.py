@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sartor.columns import read_columns
-from sartor.data import Rows, Splits
+from sartor.data import TEST, TRAIN, VALIDATION, Rows, Splits
 from sartor.errors import InputError
 from sartor.metrics import (
     accuracy,
@@ -29,7 +29,7 @@ from sartor.metrics import (
 from sartor.nets.additive import NeuralAdditive
 from sartor.pictures import Lines, Matrix, Picture
 from sartor.task import Metric, Predictions, Task
-from sartor.tasks.tables.data import DEFAULT, TEST, TRAIN, VALIDATION, Prepared, load
+from sartor.tasks.tables.data import DEFAULT, Prepared, load
 from sartor.tasks.tables.network import Additive, Encoder
 from sartor.tasks.tables.options import Options
 from sartor.tasks.tables.pairs import rank_pairs
