@@ -59,11 +59,12 @@ class _Synapses(nn.Module):
         return flat.scatter(1, place, torch.stack((strength * self.reversal, strength), 1))
 
     def forces(self) -> Tensor:
-        """Returns strength times reversal potential, ``(sources, targets)``."""
-        found = torch.zeros(self.num_sources, self.num_targets)
-        force = (functional.softplus(self.strength) * self.reversal).detach().cpu()
-        found[self.source.cpu(), self.target.cpu()] = force
-        return found
+        """Returns strength times reversal potential, ``(sources, targets)``; negative where more of an exciting source
+        closes the synapse."""
+        each = functional.softplus(self.strength) * self.reversal * torch.sign(self.steepness)
+        flat = each.new_zeros(self.num_sources * self.num_targets)
+        place = self.source * self.num_targets + self.target
+        return flat.scatter(0, place, each).view(self.num_sources, self.num_targets).detach().cpu()
 
 
 class LiquidCircuit(nn.Module):
@@ -126,15 +127,7 @@ class LiquidCircuit(nn.Module):
     def strengths(self) -> tuple[Tensor, Tensor]:
         """Returns how strong synapses are, ``(inputs, neurons)`` and ``(neurons, neurons)``: conductance times
         reversal potential, signed by whether more of the source excites."""
-        return tuple(  # type: ignore[return-value]
-            synapses.forces() * torch.sign(_steepness(synapses)) for synapses in (self.sensory, self.internal)
-        )
-
-
-def _steepness(synapses: _Synapses) -> Tensor:
-    found = torch.zeros(synapses.num_sources, synapses.num_targets)
-    found[synapses.source.cpu(), synapses.target.cpu()] = synapses.steepness.detach().cpu()
-    return found
+        return self.sensory.forces(), self.internal.forces()
 
 
 def _inverse_softplus(value: Tensor) -> Tensor:

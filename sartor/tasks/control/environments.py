@@ -244,11 +244,11 @@ class Environment:
         physics = (Shift(f"physics: {self.classic.changed}", physics=True),) if self.classic is not None else ()
         return (
             CLEAN,
-            Shift("noise of 0.1", noise=0.1),
             Shift("noise of 0.3", noise=0.3),
-            Shift("bias of 0.2", bias=0.2),
-            Shift("1 step late", delay=1),
-            Shift("3 steps late", delay=3),
+            Shift("noise of 1", noise=1.0),
+            Shift("bias of 0.5", bias=0.5),
+            Shift("2 steps late", delay=2),
+            Shift("5 steps late", delay=5),
             *physics,
         )
 

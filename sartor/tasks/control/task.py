@@ -112,12 +112,11 @@ class Control(Task):
         if self.options.learning == "imitation":
             return _Imitation(self.loss)
         assert self.environment is not None
-        network = self.build(self.space(), architecture)
-        assert isinstance(network, Policy)
+        size = self._state_size(architecture)
         mean, spread = self._scales()
         imitate = _Imitation(self.loss) if self.options.learning == "fine-tuning" else None
         return Reinforcement(
-            self.environment, self.options, mean, spread, self._source.reward_spread, network.state_size, imitate
+            self.environment, self.options, mean, spread, self._source.reward_spread, size, imitate
         )
 
     def _scales(self) -> tuple[Tensor, Tensor]:
@@ -140,10 +139,14 @@ class Control(Task):
     # --- output
 
     def example_inputs(self, architecture: Architecture, batch_size: int = 1) -> tuple[Tensor, ...]:
-        network = self.build(self.space(), architecture)
-        assert isinstance(network, Policy)
         mean, _ = self._scales()
-        return mean.expand(batch_size, -1).clone(), torch.zeros(batch_size, network.state_size)
+        return mean.expand(batch_size, -1).clone(), torch.zeros(batch_size, self._state_size(architecture))
+
+    def _state_size(self, architecture: Architecture) -> int:
+        with torch.random.fork_rng(devices=[]):
+            network = self.build(self.space(), architecture)
+        assert isinstance(network, Policy)
+        return network.state_size
 
     def act(self, deployed: nn.Module, seeds: np.ndarray, shift: Shift = CLEAN) -> Episodes:
         """Returns what a network does in the environment, taking the best choice.
