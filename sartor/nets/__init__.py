@@ -34,7 +34,7 @@ and half the kernel, pooling is by ``mean`` and never by output size.
 | fabrics | fabric | ``Fabric``, ``FabricNode``, ``FabricConv`` |
 | cells of two inputs | darts_cell | ``DartsCell``, ``DartsNet``, ``skip_connect`` |
 | continuous-time circuits | wiring, closed_form, liquid | ``Wiring``, ``circuit_wiring``, ``random_wiring``, \
-``ClosedFormLayer``, ``ClosedFormCircuit``, ``LiquidCircuit`` |
+``ClosedFormCircuit``, ``LiquidCircuit`` |
 | sums of small networks | additive, piecewise | ``NeuralAdditive``, ``ShapeNetworks``, ``GroupedLinear``, \
 ``GroupedExU``, ``PiecewiseLinear`` |
 | composition | chain | ``Chain``, ``Stage``, ``ClassifierHead``, ``attach`` |
@@ -44,7 +44,7 @@ from sartor.nets.additive import GroupedExU, GroupedLinear, NeuralAdditive, Shap
 from sartor.nets.attention import SqueezeExcite
 from sartor.nets.cell import Cell, CellNet
 from sartor.nets.chain import Chain, ClassifierHead, Stage, attach
-from sartor.nets.closed_form import ClosedFormCircuit, ClosedFormLayer
+from sartor.nets.closed_form import ClosedFormCircuit
 from sartor.nets.conv import (
     ConvBnAct,
     DepthwiseSeparable,
@@ -90,7 +90,6 @@ __all__ = [
     "ChannelRMSNorm",
     "ClassifierHead",
     "ClosedFormCircuit",
-    "ClosedFormLayer",
     "ConvBnAct",
     "DartsCell",
     "DartsNet",

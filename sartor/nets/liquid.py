@@ -29,15 +29,15 @@ EPSILON = 1e-8
 class _Synapses(nn.Module):
     """Synapses of a mask of polarities ``(sources, targets)``, each with strength, steepness, threshold, reversal."""
 
-    source: Tensor
-    target: Tensor
+    from_source: Tensor
+    to_target: Tensor
 
     def __init__(self, polarity: np.ndarray) -> None:
         super().__init__()
         self.num_sources, self.num_targets = polarity.shape
         source, target = np.nonzero(polarity)
-        self.register_buffer("source", torch.from_numpy(source))
-        self.register_buffer("target", torch.from_numpy(target))
+        self.register_buffer("from_source", torch.from_numpy(np.eye(self.num_sources, dtype=np.float32)[:, source]))
+        self.register_buffer("to_target", torch.from_numpy(np.eye(self.num_targets, dtype=np.float32)[target]))
         num = len(source)
         # Ranges of the paper's code.
         self.strength = nn.Parameter(_inverse_softplus(torch.empty(num).uniform_(0.001, 1.0)))
@@ -47,24 +47,19 @@ class _Synapses(nn.Module):
 
     def opening(self) -> tuple[Tensor, Tensor]:
         """Returns weights ``(sources, synapses)`` and biases ``(synapses,)`` of what opens each synapse."""
-        flat = self.steepness.new_zeros(self.num_sources, len(self.source))
-        weight = flat.scatter(0, self.source.unsqueeze(0), self.steepness.unsqueeze(0))
-        return weight, -self.steepness * self.threshold
+        return self.from_source * self.steepness, -self.steepness * self.threshold
 
     def current(self) -> Tensor:
         """Returns what an open synapse adds to numerators and to denominators, ``(synapses, 2 targets)``."""
         strength = functional.softplus(self.strength)
-        flat = strength.new_zeros(len(self.target), 2 * self.num_targets)
-        place = torch.stack((self.target, self.target + self.num_targets), 1)
-        return flat.scatter(1, place, torch.stack((strength * self.reversal, strength), 1))
+        up = (strength * self.reversal).unsqueeze(1) * self.to_target
+        return torch.cat((up, strength.unsqueeze(1) * self.to_target), 1)
 
     def forces(self) -> Tensor:
         """Returns strength times reversal potential, ``(sources, targets)``; negative where more of an exciting source
         closes the synapse."""
         each = functional.softplus(self.strength) * self.reversal * torch.sign(self.steepness)
-        flat = each.new_zeros(self.num_sources * self.num_targets)
-        place = self.source * self.num_targets + self.target
-        return flat.scatter(0, place, each).view(self.num_sources, self.num_targets).detach().cpu()
+        return (self.from_source @ (each.unsqueeze(1) * self.to_target)).detach().cpu()
 
 
 class LiquidCircuit(nn.Module):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from sartor.nets import ClosedFormCircuit, ClosedFormLayer, LiquidCircuit, Wiring, circuit_wiring, random_wiring
+from sartor.nets import ClosedFormCircuit, LiquidCircuit, Wiring, circuit_wiring, random_wiring
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -92,25 +92,36 @@ def test_only_synapses_that_exist_are_parameters(make) -> None:
     assert sum(p.numel() for p in make(wiring).parameters()) == expected[make]
 
 
-def test_a_closed_form_step_is_the_formula() -> None:
+def test_a_closed_form_step_is_the_formula_layer_by_layer() -> None:
     torch.manual_seed(0)
-    mask = np.random.default_rng(0).random((7, 4)) < 0.6
-    layer = ClosedFormLayer(mask)
-    nn.init.normal_(layer.bias)
-    f, g, k = layer.dense()
-    assert bool((layer.dense()[:, torch.from_numpy(~mask)] == 0).all())
-    x, state, elapsed = torch.randn(5, 3), torch.randn(5, 4), torch.rand(5, 1) + 0.5
-    both = torch.cat((x, state), 1)
-    time = -(both @ f + layer.bias[0]) * elapsed
-    expected = time.sigmoid() * (both @ g + layer.bias[1]).tanh()
-    expected += (1 - time.sigmoid()) * (both @ k + layer.bias[2]).tanh()
-    torch.testing.assert_close(layer.step(x, state, elapsed), expected)
+    wiring = circuit_wiring(3, 1, inter=4, command=3, sensory_fanout=2, inter_fanout=2, recurrent=2, motor_fanin=2)
+    circuit = ClosedFormCircuit(wiring)
+    nn.init.normal_(circuit.bias)
+    weight = circuit.dense()
+    own = np.concatenate((np.zeros((3, 8), bool), np.eye(8, dtype=bool)))
+    exists = own | (np.concatenate((wiring.sensory, wiring.internal)) != 0)
+    assert np.array_equal((weight != 0).all(0).numpy(), exists) and np.array_equal((weight != 0).any(0).numpy(), exists)
+    x, state, elapsed = torch.randn(5, 3), torch.randn(5, 8), torch.rand(5, 1) + 0.5
+    sensory, internal = weight.split((3, 8), 1)
+    new, before = [], (x, sensory)
+    for number in range(3):
+        here = wiring.neurons_of(number)
+        f, g, k = (
+            before[0] @ into[:, here] + state[:, here] @ within[here, here] + bias[here]
+            for into, within, bias in zip(before[1], internal, circuit.bias, strict=True)
+        )
+        share = torch.sigmoid(-f * elapsed)
+        new.append(share * g.tanh() + (1 - share) * k.tanh())
+        before = (new[-1], internal[:, here])
+    torch.testing.assert_close(circuit.step(x, state, elapsed=elapsed), torch.cat(new, 1))
 
 
 def test_a_closed_form_step_is_that_of_the_library() -> None:
     cells = pytest.importorskip("ncps.torch", reason="needs ncps")
     torch.manual_seed(0)
-    own, theirs = ClosedFormLayer(np.ones((7, 4))), cells.CfCCell(3, 4, backbone_layers=0)
+    own = ClosedFormCircuit(random_wiring(3, 1, neurons=4, sparsity=0.0))
+    theirs = cells.CfCCell(3, 4, backbone_layers=0)
+    nn.init.normal_(own.bias)
     with torch.no_grad():
         f, g, k = own.dense()
         # Theirs has t_a t + t_b in the gate, with the share of the second end.
@@ -121,7 +132,14 @@ def test_a_closed_form_step_is_that_of_the_library() -> None:
             layer.weight.copy_(weight.T)
             layer.bias.copy_(bias)
         x, state, elapsed = torch.randn(5, 3), torch.randn(5, 4), torch.rand(5, 1)
-        torch.testing.assert_close(own.step(x, state, elapsed), theirs(x, state, elapsed)[0])
+        torch.testing.assert_close(own.step(x, state, elapsed=elapsed), theirs(x, state, elapsed)[0])
+
+
+def test_synapses_that_skip_a_layer_or_lead_back_are_refused() -> None:
+    wiring = circuit_wiring(3, 1)
+    wiring.internal[0, -1] = 1
+    with pytest.raises(ValueError, match="to the next and within it"):
+        ClosedFormCircuit(wiring)
 
 
 @pytest.mark.parametrize("unfolds", [1, 6])
@@ -145,7 +163,7 @@ def test_a_liquid_step_is_the_formula_synapse_by_synapse(unfolds: int) -> None:
         up, down = capacity * unfolds * v + leak * rest, capacity * unfolds + leak
         for synapses, before in ((circuit.sensory, seen), (circuit.internal, v)):
             columns = (plus(synapses.strength), synapses.steepness, synapses.threshold, synapses.reversal)
-            places = (synapses.source, synapses.target)
+            places = (synapses.from_source.argmax(0), synapses.to_target.argmax(1))
             for strength, steep, threshold, reversal, source, target in zip(
                 *(each.tolist() for each in (*columns, *places)), strict=True
             ):
@@ -170,7 +188,7 @@ def test_a_liquid_step_is_that_of_the_library() -> None:
         for name, value in (("gleak", own.leak), ("vleak", own.rest), ("cm", own.capacity)):
             getattr(theirs, name).copy_(value)
         for prefix, synapses in (("sensory_", own.sensory), ("", own.internal)):
-            place = synapses.source, synapses.target
+            place = synapses.from_source.argmax(0), synapses.to_target.argmax(1)
             for name, value in (
                 ("w", synapses.strength), ("sigma", synapses.steepness), ("mu", synapses.threshold),
                 ("erev", synapses.reversal),
