@@ -105,8 +105,8 @@ class ClosedFormCircuit(nn.Module):
         # The layers run side by side, each a step behind the one before it, whose state it then finds in the past.
         padded = functional.pad(inputs, (0, 0, 0, 0, 0, len(sizes) - 1))
         read = torch.addmm(bias, padded.flatten(0, 1), weight[:num]).view(*padded.shape[:2], -1)
-        late: Tensor = _Scan.apply(read, weight[num:], state, sizes)
-        parts = late.split(sizes, 2)
+        late: Tensor = _Scan.apply(read, weight[num:], state, sizes)  # type: ignore[no-untyped-call]
+        parts = torch.split(late, sizes, 2)
         return torch.cat([part[i : i + len(inputs)] for i, part in enumerate(parts)], 2)
 
     def strengths(self) -> tuple[Tensor, Tensor]:

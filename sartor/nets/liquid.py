@@ -116,7 +116,9 @@ class LiquidCircuit(nn.Module):
         """Maps inputs ``(length, n, inputs)`` and potentials ``(n, neurons)`` to ``(length, n, neurons)``."""
         drive, capacity = self._drive(inputs)
         weight, bias = self.internal.opening()
-        states: Tensor = _Scan.apply(drive, state, capacity, weight, bias, self.internal.current(), self.unfolds)
+        states: Tensor = _Scan.apply(  # type: ignore[no-untyped-call]
+            drive, state, capacity, weight, bias, self.internal.current(), self.unfolds
+        )
         return states
 
     def strengths(self) -> tuple[Tensor, Tensor]:
@@ -171,7 +173,8 @@ class _Scan(torch.autograd.Function):
         inverse = 1 / below
         ratio = -found[1:]
         current_back, weight_back = current.T.contiguous(), weight.T.contiguous()
-        rows = list(zip(sums.unbind(0), change.unbind(0), slope.unbind(0), inverse.unbind(0), ratio.unbind(0), strict=True))
+        columns = (sums, change, slope, inverse, ratio)
+        rows = list(zip(*(each.unbind(0) for each in columns), strict=True))
         carried = torch.zeros_like(given[0])
         for each in range(many - 1, -1, -1):
             own, moved, steep, over, value = rows[each]

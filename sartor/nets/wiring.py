@@ -96,12 +96,14 @@ def circuit_wiring(
     internal[:inter, commands] = _fan_out(rng, inter, command, inter_fanout)
     for _ in range(recurrent):
         source, target = inter + rng.integers(command, size=2)
-        internal[source, target] = _polarity(rng)
+        internal[source, target] = _polarity(rng)[0]
     internal[commands, motors] = _fan_out(rng, num_outputs, command, motor_fanin).T
     return Wiring((("inter", inter), ("command", command), ("motor", num_outputs)), sensory, internal, num_outputs)
 
 
-def random_wiring(num_inputs: int, num_outputs: int, *, neurons: int = 20, sparsity: float = 0.5, seed: int = 0) -> Wiring:
+def random_wiring(
+    num_inputs: int, num_outputs: int, *, neurons: int = 20, sparsity: float = 0.5, seed: int = 0
+) -> Wiring:
     """Returns a circuit without layers: a share of all possible synapses is left out at random.
 
     Args:
@@ -122,8 +124,8 @@ def random_wiring(num_inputs: int, num_outputs: int, *, neurons: int = 20, spars
     return Wiring((("hidden", neurons),), drawn(num_inputs, neurons), drawn(neurons, neurons), num_outputs)
 
 
-def _polarity(rng: np.random.Generator, size: int | None = None) -> np.ndarray:
-    return (2 * rng.integers(2, size=size) - 1).astype(np.int8) if size else np.int8(2 * rng.integers(2) - 1)
+def _polarity(rng: np.random.Generator, size: int = 1) -> np.ndarray:
+    return (2 * rng.integers(2, size=size) - 1).astype(np.int8)
 
 
 def _fan_out(rng: np.random.Generator, sources: int, targets: int, fan_out: int) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 
 from sartor.pictures import Wires
 
-COLUMN, ROW, TOP, RADIUS = 190.0, 30.0, 34.0, 9.0
+COLUMN, ROW, TOP, RADIUS = 190.0, 30.0, 30.0, 9.0
 LEFT = 130.0
 """For the names of the first layer, which stand before it; those of the others stand behind."""
 BEHIND = 150.0

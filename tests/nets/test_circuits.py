@@ -1,4 +1,4 @@
-"""Circuits of continuous-time neurons: wirings, cells against the library ncps and their formulas, written-out gradients."""
+"""Circuits of continuous-time neurons: wirings, cells against the library ncps and formulas, written-out gradients."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,8 @@ from sartor.nets import ClosedFormCircuit, LiquidCircuit, Wiring, circuit_wiring
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_circuit_is_wired_by_the_rules_of_the_paper(seed: int) -> None:
-    wiring = circuit_wiring(5, 2, inter=12, command=6, sensory_fanout=4, inter_fanout=3, recurrent=5, motor_fanin=4, seed=seed)
+    numbers = {"inter": 12, "command": 6, "sensory_fanout": 4, "inter_fanout": 3, "recurrent": 5, "motor_fanin": 4}
+    wiring = circuit_wiring(5, 2, **numbers, seed=seed)
     inter, command, motor = (wiring.neurons_of(i) for i in range(3))
     assert wiring.num_neurons == 20 and [name for name, _ in wiring.layers] == ["inter", "command", "motor"]
     assert set(np.unique(wiring.internal)) == set(np.unique(wiring.sensory)) == {-1, 0, 1}
@@ -26,8 +27,7 @@ def test_a_circuit_is_wired_by_the_rules_of_the_paper(seed: int) -> None:
     rest = wiring.internal.copy()
     rest[inter, command] = rest[command, command] = rest[command, motor] = 0
     assert not rest.any()
-    again = circuit_wiring(5, 2, inter=12, command=6, sensory_fanout=4, inter_fanout=3, recurrent=5, motor_fanin=4, seed=seed)
-    assert np.array_equal(again.internal, wiring.internal)
+    assert np.array_equal(circuit_wiring(5, 2, **numbers, seed=seed).internal, wiring.internal)
 
 
 def test_neurons_that_no_synapse_reached_are_connected() -> None:

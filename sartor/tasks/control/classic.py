@@ -75,7 +75,8 @@ def _pendulum() -> Controller:
         if abs(angle) > 1.0 or abs(torque) > 6.0:
             energy = speed * speed / 6 + 5 * (cos - 1)  # 0 upright at rest
             torque = -4.0 * energy * (1.0 if speed >= 0 else -1.0)
-        return np.clip([torque], -2.0, 2.0).astype(np.float32)
+        torques: np.ndarray = np.clip([torque], -2.0, 2.0).astype(np.float32)
+        return torques
 
     return control
 

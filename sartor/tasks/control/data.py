@@ -140,11 +140,12 @@ class Source:
                 raise InputError(f"environment {options.environment!r} goes with a file, but the data are {source!r}")
             self.environment = Environment(source, options.hide)
             self.names, self.actions = self.environment.names, self.environment.actions
+        self.notes += self.environment.notes if self.environment is not None else ()
         self._control = self._expert()
         if self._read is None and self._control is None and options.learning != "reinforcement":
             raise DataError(
-                f"there is no classical controller for {source}: give demonstrations by a file and environment={source},"
-                " a Python function by expert=module:name, or learn by learning=reinforcement"
+                f"there is no classical controller for {source}: give demonstrations by a file and"
+                f" environment={source}, a Python function by expert=module:name, or learn by learning=reinforcement"
             )
         self.mean, self.spread, self.reward_spread = self._scales()
 
@@ -161,7 +162,8 @@ class Source:
         return None if known is None else known.controller()
 
     def _seeds(self, part: str, num: int) -> np.ndarray:
-        return FIRST_SEED[part] + self.options.split_seed * SEEDS_APART + np.arange(num)
+        seeds: np.ndarray = FIRST_SEED[part] + self.options.split_seed * SEEDS_APART + np.arange(num)
+        return seeds
 
     @cached_property
     def _recorded(self) -> Demonstrations:
@@ -180,10 +182,16 @@ class Source:
             if self.actions.discrete:
                 return np.where(noisy & (rng.random(len(action)) < DISTURBED), other, action)
             noise = DISTURBED * rng.standard_normal(action.shape) * self.actions.half * noisy[:, None]
-            return np.clip(action + noise, self.actions.low, self.actions.high).astype(np.float32)
+            return np.asarray(np.clip(action + noise, self.actions.low, self.actions.high), np.float32)
 
         episodes = self.environment.roll_out(disturbed, seeds, everything=True)
-        return _demonstrated(episodes, np.stack(wanted, 1))
+        found = _demonstrated(episodes, np.stack(wanted, 1))
+        single = sum(len(each) == 1 for each in found.observation)
+        if single:
+            self.notes.append(
+                f"{single} of {len(found)} recorded episodes have a single step: nothing can be remembered there"
+            )
+        return found
 
     def _scales(self) -> tuple[np.ndarray, np.ndarray, float]:
         reward_spread = 1.0
@@ -282,7 +290,9 @@ def _demonstrated(episodes: Episodes, wanted: np.ndarray) -> Demonstrations:
 
 def _parts(num: int, options: Options) -> np.ndarray:
     if num < FEWEST_EPISODES:
-        raise DataError(f"{num} episodes of demonstrations: expected at least {FEWEST_EPISODES}, so that each part has some")
+        raise DataError(
+            f"{num} episodes of demonstrations: expected at least {FEWEST_EPISODES}, so that each part has some"
+        )
     num_validation = max(1, round(options.validation * num))
     num_test = max(1, round(options.test * num)) if options.test else 0
     part = np.array([TRAIN] * (num - num_validation - num_test) + [VALIDATION] * num_validation + [TEST] * num_test)
@@ -330,7 +340,8 @@ def _from_file(
         assert actions.low is not None and actions.high is not None
         outside = ((action < actions.low - 1e-5) | (action > actions.high + 1e-5)) & ~incomplete[:, None]
         if outside.any():
-            notes.append(f"{int(outside.any(1).sum())} actions are outside of the environment's bounds: they were clipped")
+            num = int(outside.any(1).sum())
+            notes.append(f"{num} actions are outside of the environment's bounds: they were clipped")
         action = np.clip(action, actions.low, actions.high)
     order = np.lexsort((step.values, code))
     unsorted = int((np.diff(step.values)[np.diff(code) == 0] < 0).sum())
@@ -396,7 +407,8 @@ def _fitting(path: str, seen: list[Column], environment: Environment) -> list[Co
 def _actions_of(path: str, did: list[Column], environment: Environment | None) -> Actions:
     categories = [column for column in did if column.kind != "number"]
     if categories and (len(did) > 1 or categories[0].kind == "date"):
-        raise DataError(f"{path}: column {categories[0].name!r} is of {categories[0].kind}: expected numbers as actions")
+        first = categories[0]
+        raise DataError(f"{path}: column {first.name!r} is of {first.kind}: expected numbers as actions")
     present = [column.values[~column.missing] for column in did]
     if environment is None:
         if categories:
@@ -418,7 +430,8 @@ def _actions_of(path: str, did: list[Column], environment: Environment | None) -
         if categories:
             unknown = [label for label in categories[0].labels if label not in actions.names]
             if unknown:
-                raise DataError(f"{path}: {environment.name} has no action {unknown[0]!r}{near(unknown[0], actions.names)}")
+                close = near(unknown[0], actions.names)
+                raise DataError(f"{path}: {environment.name} has no action {unknown[0]!r}{close}")
             codes = np.array([actions.names.index(label) for label in categories[0].labels])
             did[0] = Column(did[0].name, "number", np.where(did[0].missing, np.nan, codes[did[0].values]))
             return actions

@@ -1,10 +1,12 @@
-"""Environments of gymnasium: what may be observed and done, and episodes under a policy, perhaps under a shift. No torch.
+"""Environments of gymnasium: what may be observed and done, and episodes under a policy, perhaps shifted. No torch.
 
 Episodes are functions of their seeds: an environment is reset with its own, and what a shift draws comes from it too.
 """
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
@@ -15,6 +17,7 @@ import numpy as np
 from sartor.errors import DataError, InputError, MissingExtraError, near
 from sartor.tasks.control.classic import classic_of
 
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 MOST_STEPS = 1_000
 """Of an episode: where an environment ends none, or only later."""
 Policy = Callable[[np.ndarray], np.ndarray]
@@ -57,13 +60,15 @@ class Actions:
     @property
     def middle(self) -> np.ndarray:
         assert self.low is not None and self.high is not None
-        return (self.low + self.high) / 2
+        middle: np.ndarray = (self.low + self.high) / 2
+        return middle
 
     @property
     def half(self) -> np.ndarray:
         """Half of the range of each component."""
         assert self.low is not None and self.high is not None
-        return (self.high - self.low) / 2
+        half: np.ndarray = (self.high - self.low) / 2
+        return half
 
     def random(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Returns actions drawn uniformly."""
@@ -133,6 +138,7 @@ class Environment:
         actions: What may be done.
         num_steps: Of an episode at most.
         classic: What is known of it, or None.
+        notes: What gymnasium says of it.
 
     Raises:
         InputError: there is no such environment, its packages are missing, its spaces are not supported, or what is to
@@ -143,7 +149,12 @@ class Environment:
     def __init__(self, name: str, hide: str = "") -> None:
         self.name = name
         self.classic = classic_of(name)
-        env = self._make()
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            env = self._make()
+        # With colours for a terminal, and once is enough.
+        texts = dict.fromkeys(_COLOUR.sub("", str(each.message)).removeprefix("WARN: ") for each in said)
+        self.notes = tuple(f"gymnasium says: {text}" for text in texts)
         seen = env.observation_space
         spaces = gymnasium().spaces
         if not isinstance(seen, spaces.Box) or len(seen.shape) != 1:
@@ -173,7 +184,7 @@ class Environment:
             return package.make(self.name, disable_env_checker=True)
         except package.error.DependencyNotInstalled as error:
             raise DataError(f"{self.name} needs a package that is not installed: {error}") from error
-        except (package.error.Error, ModuleNotFoundError) as error:
+        except (package.error.Error, ImportError) as error:
             raise DataError(f"gymnasium cannot make {self.name!r}: {error}") from error
 
     def roll_out(
@@ -190,7 +201,9 @@ class Environment:
             everything: Whether the policy is given hidden observations too; they are not recorded.
         """
         n = len(seeds)
-        envs = [self._make() for _ in range(n)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # told already, see notes
+            envs = [self._make() for _ in range(n)]
         rngs = [np.random.default_rng([int(seed), 1]) for seed in seeds]
         if shift.physics:
             assert self.classic is not None
@@ -210,7 +223,8 @@ class Environment:
         for _ in range(self.num_steps):
             shown = full + bias
             if shift.noise:
-                shown = shown + shift.noise * spread * np.stack([rng.standard_normal(self.num_observed) for rng in rngs])
+                drawn = np.stack([rng.standard_normal(self.num_observed) for rng in rngs])
+                shown = shown + shift.noise * spread * drawn
             past.append(shown.astype(np.float32))
             shown = past[max(0, len(past) - 1 - shift.delay)]
             action = policy(shown if everything else shown[:, self.kept])
@@ -269,7 +283,8 @@ def by_row(control: Callable[[np.ndarray], Any], actions: Actions) -> Policy:
         if any(each.size != len(actions.names) or not np.isfinite(each).all() for each in given):
             raise InputError(f"the expert did {given[0]}: expected {len(actions.names)} finite numbers")
         assert actions.low is not None and actions.high is not None
-        return np.clip(np.stack([each.reshape(-1) for each in given]), actions.low, actions.high).astype(np.float32)
+        done: np.ndarray = np.stack([each.reshape(-1) for each in given])
+        return np.asarray(np.clip(done, actions.low, actions.high), np.float32)
 
     return policy
 

@@ -55,6 +55,31 @@ def imitation_loss(outputs: Tensor, action: Tensor, weight: Tensor, actions: Act
     return (each * weight).sum() / weight.sum().clamp_min(1)
 
 
+def advantages(
+    reward: np.ndarray, value: np.ndarray, behind: np.ndarray, alive: np.ndarray, discount: float
+) -> np.ndarray:
+    """Returns generalised advantages, ``(n, steps)``, 0 behind the end of an episode.
+
+    Args:
+        reward: Of each step, ``(n, steps)``.
+        value: Of what was observed before it.
+        behind: Of what was observed behind the last step, ``(n,)``; 0 where the episode ended by itself.
+        alive: Whether the episode had not ended before a step.
+        discount: Of later rewards.
+    """
+    n, steps = reward.shape
+    found, running, following = np.zeros((n, steps)), np.zeros(n), behind
+    last = alive.sum(1) - 1
+    for at in range(steps - 1, -1, -1):
+        inside, ends = alive[:, at], last == at
+        following = np.where(ends, behind, following)
+        error = reward[:, at] + discount * following - value[:, at]
+        running = np.where(inside, error + discount * TRACE * np.where(ends, 0.0, running), 0.0)
+        found[:, at] = running
+        following = value[:, at]
+    return found
+
+
 class Reinforcement(Learner):
     """Proximal policy optimisation; what was recorded last is kept, so that a training can be gone on with.
 
@@ -156,24 +181,13 @@ class Reinforcement(Learner):
 
         raw: list[np.ndarray] = []
         episodes = self.environment.roll_out(act, seeds)
-        steps = episodes.reward.shape[1]
         did = episodes.action if self.actions.discrete else np.stack(raw, 1)
         value = torch.stack(values, 1).cpu().numpy()
         last = standardised(torch.from_numpy(episodes.last).to(device), self.mean, self.spread)
         behind = self.critic(last)[:, 0].cpu().numpy() * ~episodes.terminated
         reward = episodes.reward / self.reward_spread
-        advantage, running = np.zeros_like(value), np.zeros(NUM_ENVIRONMENTS)
-        discount = self.options.discount
+        advantage = advantages(reward, value, behind, episodes.alive, self.options.discount)
         lengths = episodes.alive.sum(1)
-        following = behind
-        for at in range(steps - 1, -1, -1):
-            inside = episodes.alive[:, at]
-            ends = lengths == at + 1
-            following = np.where(ends, behind, following)
-            error = reward[:, at] + discount * following - value[:, at]
-            running = np.where(inside, error + discount * TRACE * np.where(ends, 0.0, running), 0.0)
-            advantage[:, at] = running
-            following = np.where(inside, value[:, at], following)
         chance = torch.stack(chances, 1).cpu().numpy()
         all_states = torch.stack(states, 1)
         target = advantage + value
@@ -206,7 +220,8 @@ class Reinforcement(Learner):
         if self.imitate is not None and "chance" not in batch:
             # The critic and the spread of actions learn later: their gradient is 0 until then.
             idle = sum((parameter.sum() for parameter in self.parameters()), torch.zeros((), device=step.device))
-            return self.imitate.loss(network, batch, step) + 0.0 * idle
+            imitated: Tensor = self.imitate.loss(network, batch, step) + 0.0 * idle
+            return imitated
         x = standardised(batch["observation"], self.mean, self.spread).transpose(0, 1)
         outputs, _ = network(x, batch["state"])
         weight = batch["weight"].T
@@ -223,4 +238,5 @@ class Reinforcement(Learner):
         better = torch.minimum(ratio * gain, ratio.clamp(1 - CLIP, 1 + CLIP) * gain)
         error = (self.critic(x)[..., 0] - batch["target"].T) ** 2
         each = -better + VALUE_WEIGHT * error - ENTROPY * entropy
-        return (each * weight).sum() / weight.sum().clamp_min(1)
+        mean: Tensor = (each * weight).sum() / weight.sum().clamp_min(1)
+        return mean

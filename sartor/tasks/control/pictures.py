@@ -1,4 +1,4 @@
-"""Pictures of control: returns, an episode as it went, how a changed world is borne, the circuit and its neurons' roles."""
+"""Pictures of control: returns, an episode as it went, how a changed world is borne, the circuit and its neurons."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ NUM_HELD = 4
 MOST_POINTS = 400
 FEW = 3
 """Steps by which a neuron may be behind what it follows."""
+FEWEST, STILL, CLEARLY = 10, 1e-6, 0.02
+"""Steps that a correlation needs; the deviation below which something does not move; by how much one correlation must
+be larger than another."""
 
 
 def shown(task: Control, predictions: Predictions) -> list[Picture]:
@@ -93,7 +96,7 @@ def _robustness(task: Control, deployed: Deployed, part: Part) -> Table:
     for shift in task.environment.shifts:
         own = float(task.act(deployed, seeds, shift).returns.mean())
         expert = task.expert_returns(seeds, shift)
-        row = (shift.name, f"{own:.1f}")
+        row: tuple[str, ...] = (shift.name, f"{own:.1f}")
         if expert is not None and part.expert is not None:
             # Both in the scale of the world of the training, so that what is lost is seen.
             share = normalised(own, part.expert[:NUM_TRIED], part.random[:NUM_TRIED])
@@ -146,23 +149,22 @@ def roles(task: Control, deployed: Deployed, seeds: np.ndarray) -> list[Role]:
     values = np.concatenate((seen, outputs), 2)
     names = [*task.names, *(f"output {name!r}" for name in task.actions.names)]
     potentials = states[alive]
-    mean = potentials.mean(0)
+    mean, steps = potentials.mean(0), states.shape[1]
     found = []
     for neuron, lost in enumerate(_losses(task, deployed, seeds[:NUM_HELD], mean)):
         best = (0, 0, 0.0)
-        for lag in range(-FEW, FEW + 1):
+        for lag in sorted(range(-FEW, FEW + 1), key=abs):
             late, early = max(0, lag), max(0, -lag)
-            steps = states.shape[1]
-            both = alive[:, late:steps - early] & alive[:, early:steps - late]
-            if both.sum() < 10:
+            both = alive[:, late : steps - early] & alive[:, early : steps - late]
+            own = states[:, late : steps - early, neuron][both]
+            if len(own) < FEWEST or own.std() < STILL:
                 continue
-            own = states[:, late:steps - early, neuron][both]
             for k in range(values.shape[2]):
-                other = values[:, early:steps - late, k][both]
-                if own.std() > 1e-6 and other.std() > 1e-6:
+                other = values[:, early : steps - late, k][both]
+                if other.std() > STILL:
                     r = float(np.corrcoef(own, other)[0, 1])
-                    # A lag must explain clearly more than none.
-                    if abs(r) > abs(best[2]) + (0.01 if lag else 0.0):
+                    # A lag, or what the circuit itself makes, must explain clearly more than the simplest.
+                    if abs(r) > abs(best[2]) + (CLEARLY if lag or k >= len(task.names) else 0.0):
                         best = (k, lag, r)
         found.append(Role(names[best[0]], best[2], best[1], float(potentials[:, neuron].std()), lost))
     return found
@@ -171,7 +173,7 @@ def roles(task: Control, deployed: Deployed, seeds: np.ndarray) -> list[Role]:
 def _watched(
     task: Control, deployed: Deployed, seeds: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Returns potentials, observations and outputs ``(n, steps, .)`` of the circuit in episodes, and where they live."""
+    """Returns potentials, observations and outputs ``(n, steps, .)`` of the circuit, and where episodes are alive."""
     assert task.environment is not None
     state = torch.zeros(len(seeds), deployed.policy.state_size)
     states, outputs = [], []
@@ -244,8 +246,8 @@ def circuit_pictures(task: Control, deployed: Deployed, seeds: np.ndarray) -> li
         tips=(*("observed" for _ in task.names), *tips),
         layers=("sensory", *(name for name, _ in wiring.layers)),
         title=(
-            f"The circuit: {wiring.num_neurons} neurons, {wiring.num_synapses} synapses; whole lines excite, broken ones inhibit,"
-            " a filled neuron moves much"
+            f"The circuit: {wiring.num_neurons} neurons, {wiring.num_synapses} synapses; whole lines excite, broken"
+            " ones inhibit, a filled neuron moves much"
         ),
     )
     rows = [
@@ -263,8 +265,8 @@ def circuit_pictures(task: Control, deployed: Deployed, seeds: np.ndarray) -> li
 def _told(role: Role) -> str:
     behind = f", {role.lag} steps behind" if role.lag > 0 else f", {-role.lag} steps ahead" if role.lag < 0 else ""
     return (
-        f"goes along with {role.follows} (r = {role.correlation:.2f}{behind}); activity {role.activity:.3f}; return lost"
-        f" without it {role.loss:.1f}"
+        f"goes along with {role.follows} (r = {role.correlation:.2f}{behind}); activity {role.activity:.3f};"
+        f" return lost without it {role.loss:.1f}"
     )
 
 

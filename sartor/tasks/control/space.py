@@ -1,4 +1,4 @@
-"""The space of policies: circuits of sparse continuous-time neurons, gated networks, perceptrons, and a learning rate."""
+"""The space of policies: circuits of continuous-time neurons, gated networks, perceptrons, and a learning rate."""
 
 from __future__ import annotations
 
