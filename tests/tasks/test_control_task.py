@@ -36,7 +36,12 @@ def pendulum() -> Control:
 
 @pytest.mark.parametrize(
     ("name", "learning"),
-    [("Pendulum-v1", "imitation"), ("CartPole-v1", "reinforcement"), ("Pendulum-v1", "fine-tuning")],
+    [
+        ("Pendulum-v1", "imitation"),
+        ("Pendulum-v1", "dagger"),
+        ("CartPole-v1", "reinforcement"),
+        ("Pendulum-v1", "fine-tuning"),
+    ],
 )
 def test_the_task_keeps_what_every_task_promises(name: str, learning: str) -> None:
     check_task(Control(name, learning=learning, demonstrations=4, evaluations=2), spec=SPEC, num_architectures=3)
@@ -438,6 +443,7 @@ def test_an_expert_may_be_given_and_single_steps_are_counted(odd) -> None:
         ({"hide": "cosin"}, "no observation 'cosin'; did you mean 'cosine'"),
         ({"hide": "0,1,2"}, "all 3 observations are withheld"),
         ({"learning": "imitating"}, "no learning 'imitating'; did you mean 'imitation'"),
+        ({"learning": "dagger", "expert": f"{__file__}:choose_nobody"}, "is not there"),
         ({"demonstrations": 1}, "expected at least 2 episodes"),
         ({"window": 1}, "at least 2 steps"),
         ({"discount": 1.0}, "between 0 and 1"),

@@ -10,8 +10,9 @@ scored there, without by how well it imitates. gymnasium is MIT-licensed.
 
 **Learning.** ``imitation``: of the file, of a Python function (``expert``), or of the classical controller that this
 task has for the environment (see ``classic``), which is disturbed in half of its episodes so that it is seen to
-recover. ``reinforcement``: proximal policy optimisation. ``fine-tuning``: the one, then the other. Gradients flow
-through windows of ``window`` steps.
+recover. ``dagger``: besides, the network acts, and the expert says what should have been done where it led to; worth
+its time where observations are hidden. ``reinforcement``: proximal policy optimisation. ``fine-tuning``: imitation,
+then that. Gradients flow through windows of ``window`` steps.
 
 **Parts.** ``train``, ``validation`` and ``test`` are episodes from beginnings of their own: seeds that no other part
 has, or episodes of the file drawn from ``split_seed``. Episodes that are copies of others, single steps, and missing

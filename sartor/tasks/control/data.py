@@ -15,7 +15,7 @@ from sartor.columns import SUFFIXES, Column, column_named, read_columns
 from sartor.data import Rows, Sealed, Splits
 from sartor.errors import DataError, InputError, near
 from sartor.registry import resolve
-from sartor.tasks.control.environments import Actions, Environment, Episodes, by_row
+from sartor.tasks.control.environments import Actions, Environment, Episodes, Policy, by_row
 from sartor.tasks.control.options import Options
 
 DEFAULT = "CartPole-v1"
@@ -147,6 +147,8 @@ class Source:
                 f"there is no classical controller for {source}: give demonstrations by a file and"
                 f" environment={source}, a Python function by expert=module:name, or learn by learning=reinforcement"
             )
+        if self._control is None and options.learning == "dagger":
+            raise InputError("learning by dagger needs an expert who acts in the environment: name it by expert")
         self.mean, self.spread, self.reward_spread = self._scales()
 
     def _expert(self) -> Callable[[np.ndarray], Any] | None:
@@ -185,7 +187,7 @@ class Source:
             return np.asarray(np.clip(action + noise, self.actions.low, self.actions.high), np.float32)
 
         episodes = self.environment.roll_out(disturbed, seeds, everything=True)
-        found = _demonstrated(episodes, np.stack(wanted, 1))
+        found = demonstrated(episodes, np.stack(wanted, 1))
         single = sum(len(each) == 1 for each in found.observation)
         if single:
             self.notes.append(
@@ -234,19 +236,19 @@ class Source:
             seeds = self._seeds(name, self.options.evaluations if name != TRAIN else self.options.demonstrations)
             if name != TRAIN:
                 random = self.environment.random(seeds).returns
-                if self._control is not None:
-                    acted = self.environment.roll_out(by_row(self._control, self.actions), seeds, everything=True)
+                if self.expert is not None:
+                    acted = self.environment.roll_out(self.expert, seeds, everything=True)
                     expert = acted.returns
                     if demonstrations is None:
-                        demonstrations = _demonstrated(acted, acted.action)
+                        demonstrations = demonstrated(acted, acted.action)
         windows = None if demonstrations is None else demonstrations.windows(window)
-        length = len(windows) if windows is not None and learning == "imitation" else 0
+        length = len(windows) if windows is not None else 0
         return Part(windows, seeds, expert, random, length)
 
     def splits(self, batch_size: int) -> Splits:
         """Returns the parts; rows of an epoch are the windows, or a fixed number of batches where rewards teach."""
         train, validation = self.part(TRAIN), self.part(VALIDATION)
-        if self.options.learning != "imitation":
+        if self.options.learning in ("reinforcement", "fine-tuning"):
             train = Part(train.windows, train.seeds, None, train.random, BATCHES_PER_EPOCH * batch_size)
         ids = {name: self._ids(name) for name in (TRAIN, VALIDATION, TEST)}
         digest = hashlib.sha256()
@@ -267,20 +269,26 @@ class Source:
         return self._seeds(part, self.options.demonstrations if part == TRAIN else self.options.evaluations)
 
     @property
-    def has_expert(self) -> bool:
-        """Whether somebody acts in the environment to be compared with."""
-        return self._control is not None
+    def expert(self) -> Policy | None:
+        """Who acts in the environment to be learnt from and compared with, or None; is given all observations."""
+        return None if self._control is None else by_row(self._control, self.actions)
 
     def expert_returns(self, seeds: np.ndarray, shift: Any) -> np.ndarray | None:
         """Returns the expert's returns in a shifted world, or None where there is none."""
-        if self._control is None or self.environment is None:
+        expert = self.expert
+        if expert is None or self.environment is None:
             return None
-        control = by_row(self._control, self.actions)
         # It sees what is hidden; what is seen is shifted by the network's scales.
-        return self.environment.roll_out(control, seeds, shift=shift, scale=self.spread, everything=True).returns
+        return self.environment.roll_out(expert, seeds, shift=shift, scale=self.spread, everything=True).returns
 
 
-def _demonstrated(episodes: Episodes, wanted: np.ndarray) -> Demonstrations:
+def demonstrated(episodes: Episodes, wanted: np.ndarray) -> Demonstrations:
+    """Returns what should have been done in episodes, as long as they lived.
+
+    Args:
+        episodes: What happened.
+        wanted: Actions, as those of the episodes.
+    """
     lengths = episodes.alive.sum(1)
     return Demonstrations(
         tuple(seen[:length] for seen, length in zip(episodes.observation, lengths, strict=True)),

@@ -70,6 +70,12 @@ class Actions:
         half: np.ndarray = (self.high - self.low) / 2
         return half
 
+    def of(self, outputs: np.ndarray) -> np.ndarray:
+        """Returns what is done by outputs of a policy ``(n, outputs)``: scores of choices, or halves of ranges."""
+        if self.discrete:
+            return np.asarray(outputs.argmax(-1))
+        return np.asarray(self.middle + self.half * outputs.clip(-1, 1), np.float32)
+
     def random(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Returns actions drawn uniformly."""
         if self.low is None or self.high is None:

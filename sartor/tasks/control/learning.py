@@ -1,4 +1,4 @@
-"""How policies learn: by imitating demonstrations, by rewards, or first the one and then the other.
+"""How policies learn: by imitating demonstrations, by being corrected, by rewards, or first the one and then the other.
 
 From rewards by proximal policy optimisation (Schulman et al. 2017, arXiv:1707.06347) of a recurrent policy: episodes of
 the network itself are cut into windows, each with the state it began in, through which gradients flow; advantages are
@@ -15,11 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sartor.tasks.control.data import BATCHES_PER_EPOCH, Part
+from sartor.tasks.control.data import BATCHES_PER_EPOCH, Part, demonstrated
 from sartor.tasks.control.environments import Actions, Environment
+from sartor.tasks.control.environments import Policy as Acts
 from sartor.tasks.control.network import Policy, standardised
 from sartor.tasks.control.options import Options
 from sartor.training import Learner, Step, to_device
+from sartor.training.learner import Loss
 
 NUM_ENVIRONMENTS = 16
 """Episodes of a recording."""
@@ -32,6 +34,8 @@ FIRST_LOG_STD = -0.7
 """Of actions, in halves of their range."""
 CRITIC = 64
 """Units of both layers of the perceptron that values states."""
+NUM_CORRECTED, STEPS_PER_ROUND, ROUNDS_KEPT = 8, 40, 12
+"""Episodes of a round in which the network acts and the expert corrects, steps between rounds, and rounds kept."""
 IMITATED = 0.5
 """Share of a training that imitates, where it is fine-tuned by rewards."""
 
@@ -78,6 +82,76 @@ def advantages(
         found[:, at] = running
         following = value[:, at]
     return found
+
+
+class Corrected(Learner):
+    """Imitation of an expert who says what should have been done where the network itself led to (DAgger; Ross, Gordon
+    and Bagnell 2011, arXiv:1011.0686): a small error is then not followed by situations that nobody showed.
+
+    What the network met is kept with the demonstrations; of many rounds, the last ones.
+
+    Args:
+        loss: Of imitation.
+        environment: To act in.
+        expert: Is given all observations.
+        mean, spread: Of observations.
+        window: Steps of a window.
+    """
+
+    observation: Tensor
+    action: Tensor
+    weight: Tensor
+    num_windows: Tensor
+    mean: Tensor
+    spread: Tensor
+
+    def __init__(
+        self, loss: Loss, environment: Environment, expert: Acts, mean: Tensor, spread: Tensor, window: int
+    ) -> None:
+        super().__init__(loss)
+        self.environment, self.expert, self.window = environment, expert, window
+        self.register_buffer("mean", mean)
+        self.register_buffer("spread", spread)
+        self.most = ROUNDS_KEPT * NUM_CORRECTED * max(1, 2 * environment.num_steps // window)
+        shape = (self.most, window)
+        actions = environment.actions
+        self.register_buffer("observation", torch.zeros(*shape, len(environment.names)))
+        did = torch.zeros(shape, dtype=torch.int64) if actions.discrete else torch.zeros(*shape, len(actions.names))
+        self.register_buffer("action", did)
+        self.register_buffer("weight", torch.zeros(shape))
+        self.register_buffer("num_windows", torch.zeros((), dtype=torch.int64))
+
+    def batch(self, network: nn.Module, data: Part, step: Step) -> dict[str, Tensor]:
+        """Returns windows drawn from the demonstrations and from what the network met."""
+        assert isinstance(network, Policy) and data.windows is not None
+        if step.draw and step.draw % STEPS_PER_ROUND == 0:
+            with torch.no_grad():
+                self._record(network, step)
+        shown, own = len(data.windows), min(int(self.num_windows), self.most)
+        index = step.numpy.integers(shown + own, size=step.recipe.batch_size)
+        found: dict[str, Tensor] = to_device(data.windows.take(index[index < shown]), step.device)
+        met = torch.from_numpy(index[index >= shown] - shown).to(step.device)
+        return {name: torch.cat((value, getattr(self, name)[met])) for name, value in found.items()}
+
+    def _record(self, network: Policy, step: Step) -> None:
+        wanted: list[np.ndarray] = []
+        device = self.mean.device
+        state = torch.zeros(NUM_CORRECTED, network.state_size, device=device)
+
+        def act(observation: np.ndarray) -> np.ndarray:
+            nonlocal state
+            wanted.append(self.expert(observation))
+            seen = torch.from_numpy(observation[:, self.environment.kept]).to(device)
+            outputs, state = network.step(standardised(seen, self.mean, self.spread), state)
+            return self.environment.actions.of(outputs.cpu().numpy())
+
+        seeds = step.numpy.integers(2**31, size=NUM_CORRECTED)
+        episodes = self.environment.roll_out(act, seeds, everything=True)
+        windows = demonstrated(episodes, np.stack(wanted, 1)).windows(self.window)
+        place = (int(self.num_windows) + torch.arange(len(windows), device=device)) % self.most
+        for name, column in windows.columns.items():
+            getattr(self, name)[place] = column.to(device)
+        self.num_windows += len(windows)
 
 
 class Reinforcement(Learner):
@@ -176,8 +250,7 @@ class Reinforcement(Learner):
             drawn = outputs + std * noise
             chances.append(self._log_chance(outputs, drawn))
             raw.append(drawn.cpu().numpy())
-            done = self.actions.middle + self.actions.half * drawn.clamp(-1, 1).cpu().numpy()
-            return np.asarray(done, np.float32)
+            return self.actions.of(drawn.cpu().numpy())
 
         raw: list[np.ndarray] = []
         episodes = self.environment.roll_out(act, seeds)

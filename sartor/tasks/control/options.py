@@ -9,7 +9,7 @@ from sartor.data import check_shares
 from sartor.errors import InputError, near
 from sartor.task import Task
 
-Learning = Literal["imitation", "reinforcement", "fine-tuning"]
+Learning = Literal["imitation", "dagger", "reinforcement", "fine-tuning"]
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,8 @@ class Options(Task.Options):
     """Options of the control task.
 
     Attributes:
-        learning: From demonstrations, from rewards (PPO), or from demonstrations and then from rewards.
+        learning: From demonstrations; from demonstrations and an expert who says what should have been done where the
+            network itself led to (DAgger); from rewards (PPO); or from demonstrations and then from rewards.
         environment: The gymnasium environment that policies from a file of demonstrations are scored in; without, they
             are scored by how well they imitate.
         expert: Python function from an observation (a vector) to an action, as module:name or file.py:name, that gives

@@ -14,7 +14,7 @@ from sartor.pictures import Picture
 from sartor.task import Metric, Predictions, Task
 from sartor.tasks.control.data import TRAIN, VALIDATION, Part, Source
 from sartor.tasks.control.environments import CLEAN, Episodes, Shift
-from sartor.tasks.control.learning import Reinforcement, imitation_loss
+from sartor.tasks.control.learning import Corrected, Reinforcement, imitation_loss
 from sartor.tasks.control.metrics import imitation_error, mean_return, normalised_return
 from sartor.tasks.control.network import Deployed, Policy, standardised
 from sartor.tasks.control.options import Options
@@ -64,7 +64,7 @@ class Control(Task):
         self.environment = self._source.environment
         self.names, self.actions = self._source.names, self._source.actions
         self.spread = self._source.spread
-        by_rewards = self.options.learning != "imitation"
+        by_rewards = self.options.learning in ("reinforcement", "fine-tuning")
         self.recipe = Recipe(
             learning_rate=5e-3, weight_decay=0.0, batch_size=32, ema_decay=None if by_rewards else 0.99,
             clip_norm=0.5 if by_rewards else 1.0,
@@ -108,10 +108,14 @@ class Control(Task):
         return imitation_loss(outputs, batch["action"].transpose(0, 1), batch["weight"].T, self.actions)
 
     def learner(self, architecture: Architecture) -> Learner:
-        """Returns the default for imitation, and proximal policy optimisation for rewards."""
+        """Returns what draws demonstrations, has the network corrected, or optimises by rewards."""
         if self.options.learning == "imitation":
             return _Imitation(self.loss)
         assert self.environment is not None
+        if self.options.learning == "dagger":
+            expert = self._source.expert
+            assert expert is not None
+            return Corrected(self.loss, self.environment, expert, *self._scales(), self.options.window)
         size = self._state_size(architecture)
         mean, spread = self._scales()
         imitate = _Imitation(self.loss) if self.options.learning == "fine-tuning" else None
