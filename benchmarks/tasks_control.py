@@ -34,6 +34,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -65,6 +66,8 @@ SETUPS = {
 RATES = (5e-3, 1e-2)
 CIRCUIT, RIVAL = "circuit", "LSTM x10"
 MOST_DRAWS = 200
+Scores = dict[str, dict[str, dict[str, float]]]
+"""Setup -> network -> world -> mean over seeds."""
 
 
 def num_params(module: nn.Module) -> int:
@@ -185,9 +188,10 @@ def cell_times() -> dict[str, float]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--trials", type=int, default=6, help="architectures of a search")
+    parser.add_argument("--trials", type=int, default=4, help="architectures of a search")
     parser.add_argument("--steps", type=int, default=1000, help="of a training")
     parser.add_argument("--setups", nargs="+", choices=tuple(SETUPS), default=tuple(SETUPS))
+    parser.add_argument("--join", nargs="+", default=(), metavar="LOG", help="of single setups, to be put together")
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
     seeds, trials, steps = (1, 2, 100) if arguments.quick else (arguments.seeds, arguments.trials, arguments.steps)
@@ -195,13 +199,21 @@ def main() -> int:
     print(json.dumps(environment()))
     times = cell_times()
     print(f"cells, processor time over nn.LSTM's: {times}", flush=True)
-    table = {name: measure(name, seeds=seeds, trials=trials, steps=steps) for name in arguments.setups}
+    table: Scores = {}
+    for log in arguments.join:
+        table |= json.loads(Path(log).read_text().splitlines()[-1])["scores"]
+    for name in arguments.setups if not arguments.join else ():
+        found = measure(name, seeds=seeds, trials=trials, steps=steps)
+        table[name] = {
+            kind: {world: round(float(np.mean(each)), 4) for world, each in worlds.items()}
+            for kind, worlds in found.items()
+        }
 
     def mean(kind: str, *, shifted: bool) -> float:
         return float(np.mean([
-            np.mean(scores)
+            score
             for found in table.values()
-            for world, scores in found[kind].items()
+            for world, score in found[kind].items()
             if (world != CLEAN.name) == shifted
         ]))  # fmt: skip
 
@@ -213,13 +225,7 @@ def main() -> int:
                 "search_gain_over_baseline": round(mean("search", shifted=False) - mean(CIRCUIT, shifted=False), 4),
                 "cell_time_ratio": times["closed-form"],
                 "cell_times": times,
-                "scores": {
-                    setup: {
-                        kind: {world: round(float(np.mean(each)), 3) for world, each in worlds.items()}
-                        for kind, worlds in found.items()
-                    }
-                    for setup, found in table.items()
-                },
+                "scores": table,
             }
         )
     )
