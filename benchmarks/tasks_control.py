@@ -87,12 +87,12 @@ def networks(task: Control) -> dict[str, Callable[[], nn.Module]]:
     perceptron = partial(Feedforward, *sizes, frames=4)
     return {
         CIRCUIT: partial(neural_circuit, *sizes),
-        "circuit, liquid": partial(neural_circuit, *sizes, partial(LiquidCircuit, unfolds=3)),
-        "LSTM x1": wide(lstm, 1),
         RIVAL: wide(lstm, 10),
-        "LSTM x100": wide(lstm, 100),
+        "LSTM x1": wide(lstm, 1),
         "perceptron x1": wide(perceptron, 1),
         "perceptron x10": wide(perceptron, 10),
+        "LSTM x100": wide(lstm, 100),
+        "circuit, liquid": partial(neural_circuit, *sizes, partial(LiquidCircuit, unfolds=3)),
     }
 
 

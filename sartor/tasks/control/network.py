@@ -56,10 +56,10 @@ class Circuit(Policy):
         wire: Callable[[int, int], Wiring] = circuit_wiring,
         cell: Callable[[Wiring], ClosedFormCircuit | LiquidCircuit] = ClosedFormCircuit,
     ) -> None:
-        self_wiring = wire(num_inputs, num_outputs)
-        super().__init__(num_inputs, num_outputs, self_wiring.num_neurons)
-        self.wiring = self_wiring
-        self.cell = cell(self_wiring)
+        wiring = wire(num_inputs, num_outputs)
+        super().__init__(num_inputs, num_outputs, wiring.num_neurons)
+        self.wiring = wiring
+        self.cell = cell(wiring)
         self.scale = nn.Parameter(torch.ones(num_outputs))
         self.shift = nn.Parameter(torch.zeros(num_outputs))
 

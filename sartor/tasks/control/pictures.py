@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -268,6 +268,3 @@ def _told(role: Role) -> str:
         f"goes along with {role.follows} (r = {role.correlation:.2f}{behind}); activity {role.activity:.3f};"
         f" return lost without it {role.loss:.1f}"
     )
-
-
-__all__: list[Any] = ["Role", "circuit_pictures", "inspected", "roles", "shown"]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sartor.data import Rows, Splits
 from sartor.pictures import Picture
 from sartor.task import Metric, Predictions, Task
-from sartor.tasks.control.data import TRAIN, VALIDATION, Part, Source
+from sartor.tasks.control.data import Part, Source
 from sartor.tasks.control.environments import CLEAN, Episodes, Shift
 from sartor.tasks.control.learning import Corrected, Reinforcement, imitation_loss
 from sartor.tasks.control.metrics import imitation_error, mean_return, normalised_return
@@ -253,6 +253,3 @@ def acting(deployed: nn.Module, n: int, *, discrete: bool) -> Callable[[np.ndarr
         return found
 
     return policy
-
-
-__all__ = ["TRAIN", "VALIDATION", "Control"]
