@@ -30,6 +30,7 @@ NUM_CALIBRATION = 256
 (Krishnamoorthi 2018, arXiv:1806.08342, calibrates on 100 batches)."""
 RUNTIMES_OF: Mapping[str, str] = {"onnx": "onnxruntime"}
 """Runtime of a format, where it has another name."""
+EMULATED = "run here by imitating the hardware's arithmetic: its latency is not known"
 TORCH_RUNTIMES = ("torch", "torch-compiled")
 """Runtimes that take the module itself."""
 
@@ -263,7 +264,7 @@ class Row:
     Attributes:
         runtime: Name.
         precision: See `sartor.export.Precision`.
-        latency: Batch 1, one thread, or None where nothing here runs it.
+        latency: Batch 1, one thread, or None where nothing here runs it, or only an imitation does.
         bytes: Of the file; of torch's weights for torch itself.
         metric: The task's primary metric on the validation part, or None.
         max_difference, rms_difference: From torch, or None.
@@ -434,8 +435,11 @@ def _file_row(finalist: Finalist, exporter: Exporter, name: str, precision: Prec
             return Row(name, precision, bytes=report.bytes, notes=report.notes)
         loaded = exporter.load(path)
         primary = finalist.metrics_by(loaded)[finalist.task.primary]
-        latency = CpuLatency().time(loaded.prepare(arrays_of(finalist.inputs)))["latency_ms"]
+        latency = None
+        if not exporter.emulated:
+            latency = CpuLatency().time(loaded.prepare(arrays_of(finalist.inputs)))["latency_ms"]
+        note = EMULATED if latency is None else latency.note
         return Row(
             name, precision, latency, report.bytes, primary, report.max_difference, report.rms_difference,
-            (*report.notes, *((latency.note,) if latency.note else ())),
+            (*report.notes, *((note,) if note else ())),
         )

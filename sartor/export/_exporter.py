@@ -12,7 +12,7 @@ import re
 import shutil
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from io import StringIO
@@ -27,20 +27,24 @@ from sartor.export._ort import need
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from torch.fx import Node
 
-Precision = Literal["fp32", "fp16", "int8", "int8-weights", "int4-weights", "palette6", "palette4"]
+Precision = Literal[
+    "fp32", "fp16", "int8", "int8-weights", "int4-weights", "palette6", "palette4", "fixed16", "fixed8"
+]
 """How numbers are kept in a file.
 
 ``int8`` quantises weights and activations by ranges seen on calibration data; ``int8-weights`` and ``int4-weights``
-the weights alone; ``palette6`` and ``palette4`` keep 64 or 16 values a tensor.
+the weights alone; ``palette6`` and ``palette4`` keep 64 or 16 values a tensor; ``fixed16`` and ``fixed8`` keep weights
+and activations in fixed point, the point of each tensor where calibration data need it.
 """
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-CALIBRATED: tuple[Precision, ...] = ("int8",)
+CALIBRATED: tuple[Precision, ...] = ("int8", "fixed16", "fixed8")
 """Precisions that need calibration data."""
 
 TOLERANCES: Mapping[Precision, float] = {
     "fp32": 1e-4, "fp16": 2e-2, "int8": 0.3, "int8-weights": 0.1, "int4-weights": 0.6, "palette6": 0.2,
-    "palette4": 0.6,
+    "palette4": 0.6, "fixed16": 2e-2, "fixed8": 0.3,
 }
 """Largest difference with which a file is kept: for fp32 and fp16 the largest of any output, relative to its scale;
 for the others, where single outputs may be far off, the root mean square relative to that of the outputs. Networks of
@@ -139,6 +143,8 @@ class Exporter:
         unrunnable: Why nothing here runs such files, or "" where something does.
         dynamic_batch: Whether batches of any size are tried.
         beside: Further suffixes of files written beside the main one.
+        folder: What is written is a folder.
+        emulated: What runs here imitates another machine's arithmetic: how long it takes says nothing.
     """
 
     name: str
@@ -153,6 +159,8 @@ class Exporter:
     unrunnable: Callable[[], str] = str
     dynamic_batch: bool = False
     beside: tuple[str, ...] = ()
+    folder: bool = False
+    emulated: bool = False
 
     @property
     def feature(self) -> str:
@@ -210,6 +218,11 @@ class Exporter:
                 return self._keep(module, inputs, path, precision, calibration, described, dynamic, tolerance)
             except ExportError as error:
                 problems.append(error)
+        if dynamic_batch:
+            raise ExportError(
+                f"{problems[-1]}. It was tried with batches of any size: leave the dynamic batch out where a batch of 1"
+                " will do"
+            ) from problems[-1]
         raise problems[-1]
 
     def _check(
@@ -226,7 +239,7 @@ class Exporter:
             raise InputError(f"{self.title} files are written for a batch of 1: leave the dynamic batch out")
         if not path.parent.is_dir():
             raise InputError(f"no folder {path.parent} to write {path.name} into: make it first")
-        if path.is_dir() and not is_format_folder(path, self.suffix):
+        if path.is_dir() and not (self.folder and path.suffix == self.suffix):
             raise InputError(f"expected a file to write, got the folder {path}")
 
     def _batches(self, inputs: tuple[Any, ...], wanted: bool | None) -> tuple[bool, ...]:
@@ -298,21 +311,21 @@ class Exporter:
         allowed = TOLERANCES[precision] if tolerance is None else tolerance
         in_floats = precision in ("fp32", "fp16")
         found = worst.largest if in_floats else worst.rms
+        if checked and worst.odd:
+            raise ExportError(
+                f"the exported network differs from torch: it gives {worst.odd} ({self.title} {precision}): {path} was"
+                " not written; export to another format"
+            )
         if checked and not found <= allowed:
             what = "of the output's scale" if in_floats else "of the outputs (root mean square)"
             raise ExportError(
                 f"the exported network differs from torch by {found:.3g} {what}, more than the"
                 f" {allowed:g} allowed (on {worst.num_checked} inputs, {self.title} {precision}): {path} was not"
-                " written"
+                " written; take a finer precision or another format, or allow more by a tolerance"
             )
 
 
 # --- packages and folders
-
-
-def is_format_folder(path: Path, suffix: str) -> bool:
-    """Whether a folder is an older export: of a format whose files are folders, under its suffix."""
-    return path.suffix == suffix and suffix == ".mlpackage"
 
 
 def num_bytes(path: Path) -> int:
@@ -372,13 +385,17 @@ def random_state_of_its_own() -> Iterator[None]:
             np.random.set_state(arrays)
 
 
+_TRACING = ("torch.fx.experimental.symbolic_shapes", "torch.utils._pytree")
+"""Loggers of torch.export, which have handlers of their own."""
+
+
 @contextmanager
 def quiet(*loggers: str) -> Iterator[None]:
     """Keeps what converters print, warn and log from the person: what matters is in their errors."""
     drop = _Drop()
     root = logging.getLogger()
     handlers = list(root.handlers)
-    found = [root, *(logging.getLogger(name) for name in loggers)]
+    found = [root, *(logging.getLogger(name) for name in (*_TRACING, *loggers))]
     for logger in found:
         logger.addFilter(drop)
     try:
@@ -448,12 +465,14 @@ class Differences:
         largest: Relative to the output's largest magnitude, or to 1 where that is less.
         squares, of: Sums of squares of differences and of torch's outputs.
         num_checked: Inputs compared.
+        odd: What is no difference in value: another shape, or what is no number; else "".
     """
 
     largest: float = 0.0
     squares: float = 0.0
     of: float = 0.0
     num_checked: int = 0
+    odd: str = ""
 
     @property
     def rms(self) -> float:
@@ -466,10 +485,13 @@ class Differences:
         a, b = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
         if a.shape != b.shape:
             self.largest = self.squares = float("inf")
+            self.odd = self.odd or f"an output of shape {a.shape} where torch's is {b.shape}"
             return
         if b.size:
             found = float(np.max(np.abs(a - b)) / max(1.0, float(np.max(np.abs(b)))))
             self.largest = max(self.largest, found if np.isfinite(found) else float("inf"))
+            if not np.isfinite(found):
+                self.odd = self.odd or "an output that is not a number, or is infinite,"
             squares = float(np.sum((a - b) ** 2))
             self.squares += squares if np.isfinite(squares) else float("inf")
             self.of += float(np.sum(b**2))
@@ -526,7 +548,15 @@ def _random_like(tensor: Tensor, batch: int, generator: Any) -> Tensor:
     return tensor.reshape(-1)[index]
 
 
-# --- what cannot be converted
+# --- what cannot be converted or run
+
+
+def refused(arrays: Sequence[np.ndarray], error: BaseException) -> ExportError:
+    """Returns the error of a file that does not run on some inputs."""
+    return ExportError(
+        f"the exported network does not run on inputs of shape {[array.shape for array in arrays]}:"
+        f" {' '.join(str(error).split())[:400]}"
+    )
 
 
 def first_cause(error: BaseException) -> str:
@@ -537,7 +567,7 @@ def first_cause(error: BaseException) -> str:
     return text.splitlines()[0] if text else type(error).__name__
 
 
-REFUSALS = (RuntimeError, ValueError, TypeError, NotImplementedError, KeyError, AssertionError)
+REFUSALS = (RuntimeError, ValueError, TypeError, NotImplementedError, KeyError, IndexError, AssertionError)
 """What torch.export and the passes of converters raise, each in its own way, for networks that they do not take."""
 
 
@@ -575,17 +605,60 @@ def converting(
 def unsupported(module: nn.Module, inputs: tuple[Any, ...], error: BaseException, format_name: str) -> ExportError:
     """Returns an error that names the operator which a converter refused, and the layer that calls it."""
     cause = first_cause(error)
+    if "data-dependent" in cause:
+        layers = _layers_reading_values(module, inputs)
+        where = f" in {_these(layers)}" if layers else ""
+        return ExportError(
+            f"{format_name} files have one path and fixed shapes, but{where} a value of a tensor decides what is"
+            " computed: take torch.where instead of if, and sizes that are known instead of counted ones"
+            f" ({cause[:200]})"
+        )
     for operator in _operators_named(error):
-        layers = layers_calling(module, inputs, operator)
+        layers = layers_calling(module, inputs, operator) or _layers_traced(module, inputs, operator)
         if layers:
-            return ExportError(
-                f"{format_name} has no operator for torch's {operator}, which is called in {_these(layers)}: replace it"
-                f" there, or export to another format ({cause[:300]})"
-            )
+            return no_operator(format_name, operator, layers, cause)
     return ExportError(f"torch cannot export this network to {format_name}: {cause[:600]}")
 
 
+_BY_VALUE = ("_local_scalar_dense", "nonzero", "masked_select")
+"""Operators that read values out of tensors, or count them."""
+
+
+def _layers_reading_values(module: nn.Module, inputs: tuple[Any, ...]) -> list[str]:
+    """Returns the paths of the modules in whose forward values of tensors decide; "" is the network itself."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    stack, found = [""], []
+
+    class Watcher(TorchDispatchMode):  # type: ignore[misc, no-untyped-call]
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if func.overloadpacket.__name__ in _BY_VALUE:
+                found.append(stack[-1])
+            return func(*args, **(kwargs or {}))
+
+    with evaluating(module), ExitStack() as hooks:
+        for path, part in module.named_modules():
+            for handle in (
+                part.register_forward_pre_hook(lambda part, args, path=path: stack.append(path)),
+                part.register_forward_hook(lambda part, args, output: stack.pop() and None, always_call=True),
+            ):
+                hooks.callback(handle.remove)
+        with Watcher():  # type: ignore[no-untyped-call]
+            compute(module, inputs)
+    return list(dict.fromkeys(found))
+
+
+def no_operator(format_name: str, operator: str, layers: Sequence[str], cause: str) -> ExportError:
+    """Returns an error that names a torch operator, the layers that call it, and why it cannot be said."""
+    return ExportError(
+        f"{format_name} has no operator for torch's {operator}, which is called in {_these(layers)}: replace it"
+        f" there, or export to another format ({cause[:300]})"
+    )
+
+
 def _these(layers: Sequence[str]) -> str:
+    if not any(layers):
+        return "the network itself"
     shown = ", ".join(repr(layer) if layer else "the network itself" for layer in layers[:3])
     more = f" and {len(layers) - 3} more" if len(layers) > 3 else ""
     return f"layer{'s' if len(layers) > 1 else ''} {shown}{more}"
@@ -598,7 +671,10 @@ def _operators_named(error: BaseException) -> list[str]:
     while at is not None:
         texts.insert(0, str(at))
         at = at.__cause__ or at.__context__
-    found = re.findall(r"aten[.:]+(\w+)|op(?:eration)?:? '(\w+)'|fx node .*, kind (\w+)", "\n".join(texts))
+    found = re.findall(
+        r"(?:aten|prims)[.:]+(\w+)|op(?:eration)?:? '(\w+)'|fx node .*, kind (\w+)|^node (\w+) \(",
+        "\n".join(texts), re.MULTILINE,
+    )
     return list(dict.fromkeys(next(filter(None, names)) for names in found))
 
 
@@ -607,9 +683,41 @@ def layers_calling(module: nn.Module, inputs: tuple[Any, ...], operator: str) ->
     from sartor.devices._execution import execute
 
     execution = execute(module, inputs)
-    name = operator.strip("_")
+    name = _plain(operator)
     return list(dict.fromkeys(
         execution.calls[operation.call].path
         for operation in execution.operations
-        if operation.name.strip("_") == name
+        if _plain(operation.name) == name
     ))
+
+
+def _layers_traced(module: nn.Module, inputs: tuple[Any, ...], operator: str) -> list[str]:
+    """Returns the layers as torch.export sees them: functions are whole that run as several operators."""
+    import torch
+
+    try:
+        with quiet(), evaluating(module):
+            graph = torch.export.export(module, inputs).graph
+    except REFUSALS:
+        return []
+    name = _plain(operator)
+    return list(dict.fromkeys(path_of(node) for node in graph.nodes if _plain(operator_of(node)) == name))
+
+
+def _plain(operator: str) -> str:
+    """Returns what is the same in the names that torch and its decompositions give an operator."""
+    return operator.replace("_", "")
+
+
+def path_of(node: Node) -> str:
+    """Returns the path of the module whose forward calls a node's operator; "" is the network itself."""
+    stack = node.meta.get("nn_module_stack") or {}
+    return str(list(stack.values())[-1][0]) if stack else ""
+
+
+def operator_of(node: Node) -> str:
+    """Returns the name of an ATen operator, or "" for what is no call."""
+    if node.op != "call_function":
+        return ""
+    target: Any = node.target
+    return str(getattr(target, "overloadpacket", target).__name__)

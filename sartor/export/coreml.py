@@ -142,4 +142,5 @@ EXPORTER = Exporter(
     name="coreml", title="Core ML", suffix=".mlpackage",
     precisions=("fp32", "fp16", "int8-weights", "int4-weights", "palette6", "palette4"), extra=EXTRA,
     packages=("coremltools",), write=write, load=load, describe=describe, unrunnable=unrunnable,
+    folder=True,
 )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sartor.errors import ExportError
-from sartor.export._exporter import REFUSALS, Exporter, Loaded, Precision, converting, first_cause, quiet
+from sartor.export._exporter import REFUSALS, Exporter, Loaded, Precision, converting, first_cause, quiet, refused
 from sartor.export._ort import need
 from sartor.registry import Spec
 
@@ -48,12 +48,12 @@ def write(
     import torch
     from torch._export import verifier
 
-    with quiet("torch.utils._pytree"):
+    with quiet():
         exir = need("executorch.exir", FEATURE, EXTRA)
         errors = need("executorch.exir.error", FEATURE, EXTRA)
         partitioner = need(_PARTITIONER, FEATURE, EXTRA).XnnpackPartitioner()
     refusals = (errors.ExportError, errors.InternalError, verifier.SpecViolationError, *REFUSALS)
-    with converting(module, inputs, "ExecuTorch", "torch.utils._pytree", refusals=refusals):
+    with converting(module, inputs, "ExecuTorch", refusals=refusals):
         program = torch.export.export(module, inputs)
         if precision == "int8":
             program = torch.export.export(_quantised(program.module(), calibration), inputs)
@@ -83,7 +83,7 @@ def _quantised(graph: Any, calibration: Sequence[tuple[Any, ...]]) -> Any:
 
 def load(path: Path) -> Loaded:
     """Returns a program brought to run by ExecuTorch's own runtime."""
-    with quiet("torch.utils._pytree"):
+    with quiet():
         runtime = need("executorch.runtime", FEATURE, EXTRA)
     try:
         # The program owns the memory of the method.
@@ -101,9 +101,7 @@ def load(path: Path) -> Loaded:
             try:
                 return [output.numpy() for output in method.execute(given)]
             except RuntimeError as error:
-                raise ExportError(
-                    f"the exported network does not run on inputs of shape {[a.shape for a in arrays]}: {error}"
-                ) from error
+                raise refused(arrays, error) from error
 
         run.program = program  # type: ignore[attr-defined]
         return run

@@ -32,6 +32,7 @@ from sartor.export._exporter import (
     feeds_of,
     names_of,
     quiet,
+    refused,
     unsupported,
 )
 from sartor.export._ort import need, quantise, session
@@ -52,7 +53,7 @@ PREFIX = "sartor."
 """Before each key of the metadata; values are JSON."""
 
 FEATURE = "exporting to ONNX"
-_LOGGERS = ("torch.onnx._internal.exporter._registration", "torch.fx.experimental.symbolic_shapes")
+_LOGGERS = ("torch.onnx._internal.exporter._registration",)
 _INT4_OPSET = 21
 """From here on DequantizeLinear takes 4-bit integers."""
 _CHANNEL_AXIS = {"Conv": 0, "ConvTranspose": 1, "Gemm": 1, "MatMul": -1}
@@ -130,7 +131,7 @@ def describe(path: Path, texts: Mapping[str, str]) -> None:
 def load(path: Path) -> Loaded:
     """Returns a file brought to run by ONNX Runtime."""
     runtime = session(str(path), FEATURE)
-    refused = _refusals()
+    refusals = _refusals()
     names = [entry.name for entry in runtime.get_inputs()]
     dynamic = any(entry.shape and isinstance(entry.shape[0], str) for entry in runtime.get_inputs())
 
@@ -141,10 +142,8 @@ def load(path: Path) -> Loaded:
         def run() -> list[np.ndarray]:
             try:
                 return [np.asarray(output) for output in runtime.run(None, feeds)]
-            except refused as error:
-                raise ExportError(
-                    f"the exported network does not run on inputs of shape {[a.shape for a in arrays]}: {error}"
-                ) from error
+            except refusals as error:
+                raise refused(arrays, error) from error
 
         return run
 
@@ -167,7 +166,7 @@ def _convert(module: nn.Module, inputs: tuple[Any, ...], dynamic: bool) -> Model
         inputs = map_tensors(inputs, lambda tensor: torch.cat([tensor] * TRACED_BATCH))
         shapes = map_tensors(inputs, lambda tensor: {0: batch})
     names = names_of("input", len(list(tensors_in(inputs))))
-    refused = None
+    problem = None
     with evaluating(module), quiet(*_LOGGERS), torch.random.fork_rng(devices=[]):
         try:
             program = torch.onnx.export(
@@ -175,9 +174,9 @@ def _convert(module: nn.Module, inputs: tuple[Any, ...], dynamic: bool) -> Model
                 external_data=False, verbose=False,
             )
         except torch.onnx.OnnxExporterError as error:
-            refused = error
-    if refused is not None:
-        raise unsupported(module, inputs, refused, "ONNX") from refused
+            problem = error
+    if problem is not None:
+        raise unsupported(module, inputs, problem, "ONNX") from problem
     if program is None:
         raise ExportError("torch returned no ONNX program")
     return program.model_proto

@@ -30,6 +30,7 @@ from sartor.export._exporter import (
     first_cause,
     position,
     quiet,
+    refused,
 )
 from sartor.export._ort import need
 from sartor.registry import Spec
@@ -170,8 +171,11 @@ def loaded(model: Any) -> Loaded:
     dynamic = any(entry.partial_shape.rank.get_length() and entry.partial_shape[0].is_dynamic for entry in model.inputs)
 
     def prepare(arrays: Sequence[np.ndarray]) -> Callable[[], list[np.ndarray]]:
-        for i, place in enumerate(places):
-            request.set_input_tensor(i, ov.Tensor(np.ascontiguousarray(arrays[place])))
+        try:
+            for i, place in enumerate(places):
+                request.set_input_tensor(i, ov.Tensor(np.ascontiguousarray(arrays[place])))
+        except RuntimeError as error:
+            raise refused(arrays, error) from error
         # Fixed shapes keep their memory; asking for it anew takes 15 us, half of what a small network does.
         kept = None if dynamic else [request.get_output_tensor(i).data for i in range(len(model.outputs))]
 
@@ -179,9 +183,7 @@ def loaded(model: Any) -> Loaded:
             try:
                 request.infer()
             except RuntimeError as error:
-                raise ExportError(
-                    f"the exported network does not run on inputs of shape {[a.shape for a in arrays]}: {error}"
-                ) from error
+                raise refused(arrays, error) from error
             return [tensor.data for tensor in request.output_tensors] if kept is None else kept
 
         return run

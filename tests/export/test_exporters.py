@@ -1,4 +1,6 @@
+import shutil
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,12 +16,13 @@ from sartor.testing import check_exporter
 PACKAGES = {
     "onnx": ["onnxruntime"], "openvino": ["openvino", "nncf"], "executorch": ["executorch", "torchao"],
     "litert": ["litert_torch", "ai_edge_quantizer"], "coreml": ["coremltools"],
+    "hls4ml": ["hls4ml"],
 }
 # Each conversion takes a second or more: the precisions that take another way through a format.
 TESTED = {
     "onnx": ("fp16", "int8", "int8-weights", "int4-weights"), "openvino": ("fp32", "int8", "int4-weights"),
     "executorch": ("fp32", "int8"), "litert": ("fp32", "int8", "int4-weights"),
-    "coreml": ("fp16", "int4-weights", "palette4"),
+    "coreml": ("fp16", "int4-weights", "palette4"), "hls4ml": ("fixed8",),
 }
 
 
@@ -41,6 +44,8 @@ def exporter_of(name) -> Exporter:
     for package in PACKAGES[name]:
         if package not in sys.modules:
             pytest.importorskip(package.partition(".")[0], reason=f"{package} is not installed: extra {name}")
+    if name == "hls4ml" and shutil.which("g++") is None:
+        pytest.skip("there is no g++")
     return find("exporters", name).load()
 
 
@@ -54,7 +59,7 @@ def test_every_format_conforms_and_its_files_compute_what_the_network_does(name,
         return
     if "fp32" in reports:
         assert reports["fp32"].max_difference < 1e-5
-    bounds = {"fp32": 1e-5, "fp16": 1e-3, "int8": 0.05, "int8-weights": 0.02, "int4-weights": 0.3}
+    bounds = {"fp32": 1e-5, "fp16": 1e-3, "int8": 0.05, "int8-weights": 0.02, "int4-weights": 0.3, "fixed8": 0.05}
     for precision, report in reports.items():
         assert report.rms_difference < bounds[precision]
 
@@ -65,13 +70,14 @@ def test_every_format_is_listed_with_its_extra():
     assert all(spec.extra == name for name, spec in known.items() if name in PACKAGES)
 
 
-@pytest.mark.parametrize("name", ["openvino", "executorch", "litert", "coreml"])
+@pytest.mark.parametrize("name", ["openvino", "executorch", "litert", "coreml", "hls4ml"])
 def test_a_missing_package_names_feature_package_and_command(name, tmp_path, monkeypatch):
     exporter = find("exporters", name).load()
     package = next(p for p in exporter.packages if not p.startswith("onnx"))
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtraError, match=rf"exporting to {exporter.title} needs .*{package}.*sartor\[{name}\]"):
-        exporter.export(network(), rows(1)[0], tmp_path / f"a{exporter.suffix}")
+        path, (first, *_) = tmp_path / f"a{exporter.suffix}", exporter.precisions
+        exporter.export(network(), rows(1)[0], path, precision=first, calibration=rows(1))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -85,17 +91,68 @@ def test_a_wrong_precision_says_which_there_are(tmp_path):
         find("exporters", "executorch").load().export(network(), rows(1)[0], tmp_path / "a.pte", precision="fp16")
 
 
-class Factors(nn.Module):
+class Called(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
     def forward(self, x):
-        return torch.linalg.qr(x)[0]
+        return self.function(x)
 
 
-def test_an_operator_that_a_format_lacks_is_named_with_its_layer(tmp_path, capfd):
-    module = nn.Sequential(nn.Conv2d(1, 1, 3), nn.Sequential(nn.ReLU(), Factors()))
-    with pytest.raises(ExportError, match=r"no operator for torch's \w*qr, which is called in layer '1\.1'"):
-        find("exporters", "onnx").load().export(module, rows(1)[0], tmp_path / "a.onnx")
+def deep(function):
+    """A network whose layer 1.1 computes a function."""
+    return nn.Sequential(nn.Conv2d(1, 1, 3), nn.Sequential(nn.ReLU(), Called(function)))
+
+
+def exported(name, module, tmp_path, **options):
+    exporter = exporter_of(name)
+    path, (first, *_) = tmp_path / f"a{exporter.suffix}", exporter.precisions
+    return exporter.export(module, rows(1)[0], path, precision=first, calibration=rows(2), **options)
+
+
+FUNCTIONS = {
+    # Under its own name, under that of a decomposition, and as one of several operators that it runs as.
+    "linalg_qr": lambda x: torch.linalg.qr(x)[0],
+    "erf_?inv": lambda x: torch.erfinv(x.clamp(-0.5, 0.5)),
+    "_?linalg_svd(vals)?": torch.linalg.svdvals,
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # of libraries, when first imported
+@pytest.mark.parametrize("operator", FUNCTIONS)
+@pytest.mark.parametrize("name", sorted(PACKAGES))
+def test_an_operator_that_a_format_lacks_is_named_with_its_layer(name, operator, tmp_path, capfd):
+    with pytest.raises(ExportError, match=rf"no operator for torch's {operator}, which is called in layer '1\.1'"):
+        exported(name, deep(FUNCTIONS[operator]), tmp_path)
     assert list(tmp_path.iterdir()) == []
-    assert capfd.readouterr() == ("", "")
+    if name in ("onnx", "openvino", "hls4ml"):
+        # The others' libraries write to the terminal when first loaded.
+        assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.filterwarnings("ignore")  # of libraries, when first imported
+@pytest.mark.parametrize("name", sorted(PACKAGES))
+def test_a_network_whose_values_decide_what_is_computed_is_refused_by_its_layer(name, tmp_path):
+    module = deep(lambda x: x * 2 if x.sum() > 0 else x)
+    with pytest.raises(ExportError, match=r"fixed shapes, but in layer '1\.1' a value of a tensor .*torch\.where"):
+        exported(name, module, tmp_path)
+    assert list(tmp_path.iterdir()) == [] and not module[1][1]._forward_hooks
+
+
+@pytest.mark.filterwarnings("ignore")  # of libraries, when first imported
+def test_indexing_by_values_is_refused_where_a_format_cannot(tmp_path):
+    with pytest.raises(ExportError, match=r"LiteRT has no operator for torch's index, .*'1\.1'"):
+        exported("litert", deep(lambda x: x[x > 0]), tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore")  # of libraries, when first imported
+@pytest.mark.parametrize("name", ["onnx", "openvino"])
+def test_a_network_that_counts_its_rows_is_for_one_row_alone(name, tmp_path):
+    module = Called(lambda x: x * int(x.shape[0]))
+    assert not exported(name, module, tmp_path).dynamic_batch
+    with pytest.raises(ExportError, match="tried with batches of any size: leave the dynamic batch out"):
+        exported(name, module, tmp_path, dynamic_batch=True)
 
 
 def written(value):
@@ -118,6 +175,18 @@ def test_a_file_that_computes_something_else_is_not_kept(tmp_path, precision):
     with pytest.raises(ExportError, match="differs from torch by .* allowed .*Made.* was not written"):
         written(9.0).export(nn.Linear(2, 2), (torch.ones(1, 2),), path, precision=precision)
     assert [file.name for file in tmp_path.iterdir()] == ["a.made"] and path.read_text() == "older"
+
+
+@pytest.mark.parametrize(
+    "value, why",
+    [(np.full((1, 3), 1.0, np.float32), r"an output of shape \(1, 3\) where torch's is \(1, 2\)"),
+     (np.full((1, 2), np.nan, np.float32), "an output that is not a number")],
+)
+def test_a_file_whose_outputs_are_of_another_kind_is_said_to_be(value, why, tmp_path):
+    exporter = replace(written(0.0), load=lambda path: Loaded(lambda arrays: lambda: [value]))
+    with pytest.raises(ExportError, match=f"differs from torch: it gives {why}.*was not written; export to another"):
+        exporter.export(nn.Linear(2, 2), (torch.ones(1, 2),), tmp_path / "a.made")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_tolerance_can_be_given(tmp_path):

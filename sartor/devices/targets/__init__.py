@@ -27,6 +27,7 @@ A target is a TOML file, shipped (``raspberry-pi-4``) or your own (a path):
 
 Every number needs a value, a unit and a source; a unit that is not of its table is an error that names file and key.
 What nobody has published reliably is left out, and the figures that need it are not given.
+A shipped number whose source says 'not opened' was taken over from others who quote that source.
 """
 
 from __future__ import annotations
