@@ -135,24 +135,27 @@ def table_of(folder: str, name: str, dataset: str | None) -> Any:
 
 def scored(
     tables: str, pictures: str, name: str, rows: Sequence[int], names: Sequence[str], seed: int
-) -> list[dict[str, float]]:
-    """Returns the scores of some rows of a table."""
+) -> tuple[list[dict[str, float]], float]:
+    """Returns the scores of some rows of a table, and the CPU-seconds that they took."""
     torch.set_num_threads(1)
     table = table_of(tables, name, None)
     space, inputs, found = space_of(name), [images(pictures, SPACES[name][3])], []
+    began = time.process_time()
     for row in rows:
         architecture = table.space.of_codes(table.codes[row : row + 1])[0]
         torch.manual_seed(seed)
         found.append(dict(score(space.build(architecture), inputs, proxies_of(*names), seed=seed)))
-    return found
+    return found, time.process_time() - began
 
 
 @cache
 def folded(folder: str, name: str) -> list[int]:
     """Returns for each row of a table the row of the smallest cell that computes the same."""
     table = table_of(folder, name, None)
-    macs = table.costs["macs"].values
-    return representatives(table.space, table.architectures, lambda cell: float(macs[table.index(cell)]))
+    weights = {"nor_conv_3x3": 9.0, "nor_conv_1x1": 1.0}
+    return representatives(
+        table.space, table.architectures, lambda cell: sum(weights.get(str(each), 0.0) for each in cell.values())
+    )
 
 
 # --- each proxy alone, as its paper describes it
@@ -296,11 +299,13 @@ def main() -> int:
                     pool.submit(scored, arguments.table, arguments.images, space, part.tolist(), own, seed)
                     for part in parts
                 ]
-                found = [each for job in jobs for each in job.result()]
+                done = [job.result() for job in jobs]
+                found = [each for part, _ in done for each in part]
                 columns[space, seed] = {name: np.array([each[name] for each in found])[at] for name in own}
                 columns[space, seed]["aggregate"] = aggregate(columns[space, seed])
                 print(
-                    f"{space}: {num:,} cells, {len(different):,} scored, seed {seed}, {time.time() - began:.0f} s",
+                    f"{space}: {num:,} cells, {len(different):,} scored, seed {seed},"
+                    f" {sum(seconds for _, seconds in done):.0f} CPU-s, {time.time() - began:.0f} s",
                     flush=True,
                 )
     if ("nasbench201", 1) in columns:
