@@ -267,14 +267,19 @@ class Probe:
         parts = [(gradients[at], share) for gradients, share in self._backward]
         if len(parts) == 1:
             return parts[0][0]
-        found = [gradient * share for gradient, share in parts if gradient is not None]
-        return torch.stack(found).sum(0) if found else None
+        whole: Tensor | None = None
+        for gradient, share in parts:
+            if gradient is not None:
+                whole = gradient * share if whole is None else torch.add(whole, gradient, alpha=share)
+        return whole
 
     @cached_property
     def halves(self) -> list[tuple[nn.Parameter, Tensor, Tensor]]:
         (one, _), (other, _) = self._backward
         return [
-            (parameter, a, b) for parameter, a, b in zip(self.parameters, one, other) if a is not None and b is not None
+            (parameter, a, b)
+            for parameter, a, b in zip(self.parameters, one, other, strict=False)
+            if a is not None and b is not None
         ]
 
     @cached_property
@@ -327,7 +332,7 @@ class Probe:
         own = dict(self.network.named_parameters())
         # All weights are one tensor, converted and differentiated at once, of which layers get views.
         weights = torch.cat([each.detach().flatten() for each in own.values()]).double().abs().requires_grad_()
-        parts = weights.split([each.numel() for each in own.values()])
+        parts = torch.split(weights, [each.numel() for each in own.values()])
         shaped = {name: part.view_as(each) for (name, each), part in zip(own.items(), parts, strict=True)}
         inputs = [
             torch.ones_like(each[:1], dtype=torch.float64) if each.is_floating_point() else each[:1]

@@ -21,6 +21,7 @@ SPEC = Spec(
     "sartor.estimators.proxies.zen:zen",
     "change of the features with the input",
     citation="Lin et al. 2021, arXiv:2102.01063",
+    version=2,
 )
 
 
