@@ -10,8 +10,9 @@ held out (the first two share the cells, not the trainings). Every cell of the s
 ``--quick`` and ``--all`` cells of NAS-Bench-201 that compute the same are scored once, by the smallest of them, and by
 two seeds, whose mean counts; ``calibrated`` adds 20 trainings (looked up) spread over the ranking, ten draws.
 
-Speed: the aggregate's four of a network in shared passes, cells that compute the same once, against each alone, network
-by network, cell by cell: built anew, its own pass, as the papers describe it (`peers`).
+Speed, in CPU-seconds: the proxies of a network in shared passes, cells that compute the same once, against each proxy
+alone, network by network, cell by cell: built anew, its own pass, as its paper describes it (`PEERS`). Of the
+aggregate's four, and of all, which is what the JSON has.
 
 Results: see ``RESULTS``, negative ones included.
 """
@@ -26,7 +27,7 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -135,24 +136,27 @@ def table_of(folder: str, name: str, dataset: str | None) -> Any:
 
 def scored(
     tables: str, pictures: str, name: str, rows: Sequence[int], names: Sequence[str], seed: int
-) -> list[dict[str, float]]:
-    """Returns the scores of some rows of a table."""
+) -> tuple[list[dict[str, float]], float]:
+    """Returns the scores of some rows of a table, and the CPU-seconds that they took."""
     torch.set_num_threads(1)
     table = table_of(tables, name, None)
     space, inputs, found = space_of(name), [images(pictures, SPACES[name][3])], []
+    began = time.process_time()
     for row in rows:
         architecture = table.space.of_codes(table.codes[row : row + 1])[0]
         torch.manual_seed(seed)
         found.append(dict(score(space.build(architecture), inputs, proxies_of(*names), seed=seed)))
-    return found
+    return found, time.process_time() - began
 
 
 @cache
 def folded(folder: str, name: str) -> list[int]:
     """Returns for each row of a table the row of the smallest cell that computes the same."""
     table = table_of(folder, name, None)
-    macs = table.costs["macs"].values
-    return representatives(table.space, table.architectures, lambda cell: float(macs[table.index(cell)]))
+    weights = {"nor_conv_3x3": 9.0, "nor_conv_1x1": 1.0}
+    return representatives(
+        table.space, table.architectures, lambda cell: sum(weights.get(str(each), 0.0) for each in cell.values())
+    )
 
 
 # --- each proxy alone, as its paper describes it
@@ -214,19 +218,220 @@ def _naswot(network: torch.nn.Module, inputs: torch.Tensor) -> float:
     return float(np.linalg.slogdet(kernel)[1])
 
 
-PEERS = (_expressivity, _progressivity, _logsynflow, _naswot)
+def _growth(network: torch.nn.Module, inputs: torch.Tensor) -> float:
+    found = _blocks(network, inputs)
+    return min((b - a) / a for a, b in zip(found, found[1:], strict=False))
 
 
-def speeds(tables: str, pictures: str, num: int) -> tuple[float, float, float]:
-    """Returns cells a CPU-second: by the aggregate's four together, those once that compute the same; by each network
-    for itself; and by each proxy alone.
+def _trainability(network: torch.nn.Module, inputs: torch.Tensor) -> float:
+    """AZ-NAS: signs sent back through each block."""
+    passed: list[tuple[torch.Tensor, torch.Tensor]] = []
+    for block in network.blocks:  # type: ignore[union-attr]
+        block.register_forward_hook(lambda _m, seen, out: passed.append((seen[0], out)))
+    network.train()
+    network(inputs)
+    found = []
+    for before, after in passed[1:]:
+        signs = torch.randint(2, after.shape).float() * 2 - 1
+        (back,) = torch.autograd.grad(after, before, signs, retain_graph=True)
+        back = torch.nn.functional.adaptive_avg_pool2d(back, after.shape[2:])
+        rows, others = (each.permute(0, 2, 3, 1).reshape(-1, each.shape[1]) for each in (back, signs))
+        largest = float(torch.linalg.svdvals(others.T @ rows / len(rows))[0])
+        found.append(2 - largest - 1 / (largest + 1e-6))
+    return float(np.mean(found))
+
+
+def _loss(network: torch.nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.cross_entropy(network(inputs), torch.arange(len(inputs)) % 10)
+
+
+def _gradients(network: torch.nn.Module, inputs: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    network.train()
+    _loss(network, inputs).backward()
+    return [(each.detach(), each.grad) for each in network.parameters() if each.grad is not None]
+
+
+def _grad_norm(network: torch.nn.Module, inputs: torch.Tensor) -> float:
+    return float(sum(gradient.norm() for _, gradient in _gradients(network, inputs)))
+
+
+def _snip(network: torch.nn.Module, inputs: torch.Tensor) -> float:
+    return float(sum((weight * gradient).abs().sum() for weight, gradient in _gradients(network, inputs)))
+
+
+def _fisher(network: torch.nn.Module, inputs: torch.Tensor) -> float:
+    """arXiv:1906.04113: squared sums over positions of output times gradient, halved means over samples."""
+    outputs: list[torch.Tensor] = []
+
+    def see(_module: Any, _seen: Any, output: torch.Tensor) -> None:
+        output.retain_grad()
+        outputs.append(output)
+
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
+            module.register_forward_hook(see)
+    _gradients(network, inputs)
+    found = [(each * each.grad).detach() for each in outputs if each.grad is not None]
+    return float(sum((each.flatten(2).sum(2) if each.ndim > 2 else each).pow(2).mean(0).sum() / 2 for each in found))
+
+
+def _jacov(network: torch.nn.Module, inputs: torch.Tensor) -> float:
+    """arXiv:2006.04647v1."""
+    first = inputs.clone().requires_grad_()
+    network.train()
+    network(first).sum().backward()
+    assert first.grad is not None
+    values = np.linalg.eigvalsh(np.corrcoef(first.grad.flatten(1).numpy()))
+    return float(-np.sum(np.log(values + 1e-5) + 1 / (values + 1e-5)))
+
+
+def _on(network: torch.nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+    found: list[torch.Tensor] = []
+    for module in network.modules():
+        if isinstance(module, torch.nn.ReLU):
+            module.register_forward_hook(lambda _m, _i, out: found.append((out > 0).flatten(1)))
+    with torch.no_grad():
+        network(inputs)
+    return torch.cat(found, 1)
+
+
+def _regions(network: torch.nn.Module, inputs: torch.Tensor) -> float:
+    shares = torch.linspace(0, 1, 32).reshape(-1, 1, 1, 1)
+    on = _on(network.eval(), inputs[:1] * (1 - shares) + inputs[1:2] * shares)
+    return float((on[1:] != on[:-1]).sum())
+
+
+def _swap(network: torch.nn.Module, inputs: torch.Tensor) -> float:
+    """arXiv:2403.04161, after its code: unique rows of the units' patterns."""
+    return float(len(torch.unique(_on(network.train(), inputs).T.float(), dim=0)))
+
+
+def _meco(network: torch.nn.Module, inputs: torch.Tensor) -> float:
+    found = []
+
+    def see(_module: Any, _seen: Any, output: torch.Tensor) -> None:
+        correlations = torch.corrcoef(output[0].flatten(1)).nan_to_num()
+        found.append(float(torch.linalg.eigvalsh(correlations)[0]))
+
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(see)
+    network.train()
+    with torch.no_grad():
+        network(inputs)
+    return sum(found)
+
+
+def _macs(network: torch.nn.Module, inputs: torch.Tensor) -> float:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    network.eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(inputs[:1])
+    return counter.get_total_flops() / 2
+
+
+def _params(network: torch.nn.Module, _inputs: torch.Tensor) -> float:
+    return float(sum(each.numel() for each in network.parameters()))
+
+
+def _synflow(network: torch.nn.Module, inputs: torch.Tensor) -> float:
+    network.double().eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.abs_()
+    network(torch.ones_like(inputs[:1], dtype=torch.float64)).sum().backward()
+    return float(sum((p.detach() * p.grad).abs().sum() for p in network.parameters() if p.grad is not None))
+
+
+def _ntk(network: torch.nn.Module, inputs: torch.Tensor) -> float:
+    """arXiv:2102.11535: a backward pass a sample."""
+    network.eval()
+    rows = []
+    for each in inputs[:16]:
+        network.zero_grad()
+        network(each[None]).sum().backward()
+        rows.append(torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None]))
+    values = torch.linalg.eigvalsh(torch.stack(rows) @ torch.stack(rows).T)
+    return -float(torch.log(values[-1] / values[0]))
+
+
+def _zen(network: torch.nn.Module, inputs: torch.Tensor) -> float:
+    """arXiv:2102.01063."""
+    last: list[torch.Tensor] = []
+    deviations: list[float] = []
+    network.train()
+    network.blocks[-1].register_forward_hook(lambda _m, _i, out: last.append(out))  # type: ignore[union-attr,index]
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.register_forward_hook(
+                lambda _m, seen, _o: deviations.append(float(seen[0].var((0, 2, 3), correction=0).mean().sqrt()))
+            )
+    noise = torch.randn_like(inputs)
+    with torch.no_grad():
+        network(noise)
+        scales = sum(np.log(np.array(deviations) + 1e-8))
+        network(noise + 0.01 * torch.randn_like(inputs))
+    return float(torch.log((last[0] - last[1]).abs().mean())) + float(scales)
+
+
+def _zico(network: torch.nn.Module, inputs: torch.Tensor) -> float:
+    """arXiv:2301.11300: two batches, here halves."""
+    network.train()
+    batches = []
+    for part in inputs.chunk(2):
+        network.zero_grad()
+        _loss(network, part).backward()
+        batches.append(
+            [
+                module.weight.grad.flatten().numpy().copy()
+                for module in network.modules()
+                if isinstance(module, torch.nn.Conv2d | torch.nn.Linear) and module.weight.grad is not None
+            ]
+        )
+    total = 0.0
+    for layer in zip(*batches, strict=True):
+        both = np.stack(layer)
+        deviation, mean = both.std(0), np.abs(both).mean(0)
+        known = deviation > 0
+        total += float(np.log(np.sum(mean[known] / deviation[known]))) if known.any() else 0.0
+    return total
+
+
+PEERS: Mapping[str, Callable[[torch.nn.Module, torch.Tensor], float]] = {
+    "az-expressivity": _expressivity,
+    "az-progressivity": _progressivity,
+    "az-trainability": _trainability,
+    "fisher": _fisher,
+    "grad-norm": _grad_norm,
+    "growth": _growth,
+    "jacov": _jacov,
+    "linear-regions": _regions,
+    "logsynflow": _logsynflow,
+    "macs": _macs,
+    "meco": _meco,
+    "naswot": _naswot,
+    "ntk": _ntk,
+    "params": _params,
+    "snip": _snip,
+    "swap": _swap,
+    "synflow": _synflow,
+    "zen": _zen,
+    "zico": _zico,
+}
+
+
+def speeds(tables: str, pictures: str, num: int, names: Sequence[str]) -> tuple[float, float, float]:
+    """Returns cells a CPU-second: by these proxies together, those once that compute the same; by each network for
+    itself; and by each proxy alone. Building the networks counts.
     """
     table, space = table_of(tables, "nasbench201", None), space_of("nasbench201")
     first = images(pictures, SPACES["nasbench201"][3])
     share = len(set(folded(tables, "nasbench201"))) / len(table)
-    rows = np.random.default_rng(3).permutation(len(table))[:num]
-    cells = [table.space.of_codes(table.codes[row : row + 1])[0] for row in rows]
-    proxies = proxies_of(*INGREDIENTS)
+    # Of the cells alive: of others only the peers compute all.
+    drawn = table.space.of_codes(table.codes[np.random.default_rng(3).permutation(len(table))[: 2 * num]])
+    cells = [cell for cell in drawn if space.graph(cell).edges][:num]
+    proxies, peers = proxies_of(*names), [PEERS[name] for name in names]
 
     def together() -> None:
         for cell in cells:
@@ -234,16 +439,16 @@ def speeds(tables: str, pictures: str, num: int) -> tuple[float, float, float]:
 
     def alone() -> None:
         for cell in cells:
-            for peer in PEERS:
+            for peer in peers:
                 peer(space.build(cell), first)
 
-    spent = []
-    for work in (together, alone):
-        work()  # imports and caches
-        began = time.process_time()
-        work()
-        spent.append(num / (time.process_time() - began))
-    return spent[0] / share, spent[0], spent[1]
+    spent = [0.0, 0.0]
+    for turn in range(3):  # in turns, as a machine may be busy now and then; the first fills caches
+        for at, work in enumerate((together, alone)):
+            began = time.process_time()
+            work()
+            spent[at] += (time.process_time() - began) * (turn > 0)
+    return 2 * len(cells) / spent[0] / share, 2 * len(cells) / spent[0], 2 * len(cells) / spent[1]
 
 
 def tau(column: Any, values: Any) -> float:
@@ -296,11 +501,13 @@ def main() -> int:
                     pool.submit(scored, arguments.table, arguments.images, space, part.tolist(), own, seed)
                     for part in parts
                 ]
-                found = [each for job in jobs for each in job.result()]
+                done = [job.result() for job in jobs]
+                found = [each for part, _ in done for each in part]
                 columns[space, seed] = {name: np.array([each[name] for each in found])[at] for name in own}
                 columns[space, seed]["aggregate"] = aggregate(columns[space, seed])
                 print(
-                    f"{space}: {num:,} cells, {len(different):,} scored, seed {seed}, {time.time() - began:.0f} s",
+                    f"{space}: {num:,} cells, {len(different):,} scored, seed {seed},"
+                    f" {sum(seconds for _, seconds in done):.0f} CPU-s, {time.time() - began:.0f} s",
                     flush=True,
                 )
     if ("nasbench201", 1) in columns:
@@ -332,10 +539,15 @@ def main() -> int:
         figures["tau_nasbench101"] = round(found_taus["nasbench101", "cifar10"]["aggregate"], 4)
         micro = [taus["aggregate"] for (space, _), taus in found_taus.items() if space == "transnasbench101_micro"]
         figures["tau_transnas_micro_mean"] = round(float(np.mean(micro)), 4)
-    together, each, alone = speeds(arguments.table, arguments.images, 20 if arguments.quick else 60)
+    for what, names in (("the aggregate's", INGREDIENTS), ("all", NAMES)):
+        together, each, alone = speeds(arguments.table, arguments.images, 10 if arguments.quick else 40, names)
+        print(
+            f"cells a CPU-second by {what} {len(names)} proxies: {together:.2f}, {each:.2f} if none is folded; each"
+            f" alone {alone:.2f}: {together / alone:.1f} and {each / alone:.1f} times",
+            flush=True,
+        )
     figures["architectures_per_second"] = round(together, 3)
     figures["peer_architectures_per_second"] = round(alone, 3)
-    print(f"cells a CPU-second: {together:.1f}, {each:.1f} if none is folded; each proxy alone {alone:.1f}")
     print(json.dumps(figures))
     return 0
 
