@@ -28,13 +28,13 @@ class Sealed(Generic[Part]):
         return self._make()
 
 
-def check_shares(validation: float, test: float, split_seed: int) -> None:
-    """Refuses options by which a data set cannot be split.
+def check_shares(validation: float | None, test: float, split_seed: int) -> None:
+    """Refuses options by which a data set cannot be split; ``validation`` is None where no such part is drawn.
 
     Raises:
         InputError: shares that leave less than a tenth for training, or a negative seed.
     """
-    if not (0 < validation < 1 and 0 <= test < 1 and validation + test <= 0.9):
+    if not ((validation is None or 0 < validation < 1) and 0 <= test < 1 and (validation or 0) + test <= 0.9):
         raise InputError(
             "validation and test are shares that leave at least a tenth for training (test may be 0),"
             f" got {validation} and {test}"

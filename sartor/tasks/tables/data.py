@@ -22,6 +22,10 @@ PART_WORDS = {
     "train": TRAIN, "training": TRAIN, "validation": VALIDATION, "valid": VALIDATION, "val": VALIDATION,
     "dev": VALIDATION, "test": TEST, "testing": TEST, "holdout": TEST,
 }  # fmt: skip
+FOLDS = 8
+"""Members of an ensemble leave out different ones of so many equal shares of the training rows."""
+PARTITIONS = 4
+"""Ways in which training rows are shared out: more members than folds begin again with another."""
 FEWEST_ROWS = 20
 MAX_WHOLE_CLASSES = 10
 """A target of at most so many different whole numbers is taken for classes."""
@@ -44,6 +48,7 @@ class Prepared:
         y: Target: float64 ``(n,)`` numbers, or int64 positions in ``classes``.
         parts: Part of each row.
         ids: int64 ``(n,)``: equal for rows that must be in one part.
+        folds: Fold of each training row in each partition, int64 ``(n, PARTITIONS)``; rows of one id are in one.
         rows: Number of each row in the file, from 1.
         form: How columns become ``x``.
         classes: Names; none for numbers.
@@ -56,6 +61,7 @@ class Prepared:
     y: np.ndarray
     parts: np.ndarray
     ids: np.ndarray
+    folds: np.ndarray
     rows: np.ndarray
     form: Form
     classes: tuple[str, ...]
@@ -186,7 +192,8 @@ def prepare(columns: Mapping[str, Column], target: str, options: Options) -> Pre
     for array in (x, y, parts.astype("U10"), ids):
         digest.update(np.ascontiguousarray(array).data.cast("B"))
     rows = np.flatnonzero(known) + 1
-    return Prepared(x, y, parts, ids, rows, form, classes, target, digest.hexdigest()[:16], tuple(notes))
+    folds = _folds(ids, y, train, options.split_seed)
+    return Prepared(x, y, parts, ids, folds, rows, form, classes, target, digest.hexdigest()[:16], tuple(notes))
 
 
 def _target(column: Column, options: Options, notes: list[str]) -> tuple[np.ndarray, tuple[str, ...], np.ndarray]:
@@ -360,7 +367,7 @@ def _parts(
         if TRAIN not in given:
             raise DataError(f"the column {split.name!r} gives parts, but none for training: expected train")
     drawn = [(TEST, options.test)] if options.test > 0 and TEST not in given else []
-    drawn += [(VALIDATION, options.validation)] if VALIDATION not in given else []
+    drawn += [(VALIDATION, options.validation)] if options.validation and VALIDATION not in given else []
     _draw(parts, ids, y, classes, drawn, options.split_seed)
     if group is None and split is None and len(np.unique(copies)) < num:
         notes.append(f"{num - len(np.unique(copies))} rows are exact copies of others: copies stay in one part")
@@ -407,11 +414,7 @@ def _draw(
     if free.sum() < 2 * (1 + len(drawn)):
         raise DataError(f"{int(free.sum())} different ids for training are too few to draw {len(drawn)} parts from")
     rng = np.random.default_rng([seed, 0x7AB1E])
-    order = rng.permutation(np.flatnonzero(free))
-    # Stratified: those of like target are neighbours, and each stretch gives its share.
-    strata = y[first][order]
-    order = order[np.argsort(strata, kind="stable")]
-    place = (np.arange(len(order)) * _GOLDEN + rng.random()) % 1.0
+    order, place = _spread(np.flatnonzero(free), y[first], rng)
     low = 0.0
     chosen = parts[first].copy()
     for part, share in drawn:
@@ -421,6 +424,26 @@ def _draw(
         chosen[order[inside]] = part
         low += share
     parts[:] = chosen[group]
+
+
+def _folds(ids: np.ndarray, y: np.ndarray, train: np.ndarray, seed: int) -> np.ndarray:
+    """Returns the fold of each training row in each partition, int64 ``(n, PARTITIONS)``; 0 for other rows."""
+    folds = np.zeros((len(y), PARTITIONS), np.int64)
+    _, first, group = np.unique(ids[train], return_index=True, return_inverse=True)
+    rng = np.random.default_rng([seed, 0xF01D])
+    for partition in range(PARTITIONS):
+        order, place = _spread(np.arange(len(first)), y[train][first], rng)
+        own = np.empty(len(first), np.int64)
+        own[order] = place * FOLDS
+        folds[train, partition] = own[group]
+    return folds
+
+
+def _spread(members: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Returns positions, those of like target as neighbours, and places in 0..1 of which each stretch has its share."""
+    order = rng.permutation(members)
+    order = order[np.argsort(y[order], kind="stable")]
+    return order, (np.arange(len(order)) * _GOLDEN + rng.random()) % 1.0
 
 
 _GOLDEN = 0.6180339887498949
