@@ -120,8 +120,7 @@ class Training:
     that computes what that one's does (`sartor.compress.morphism.inherit`).
 
     ``candidate.network`` is trained in place and comes back on the CPU with the evaluated weights (the averaged ones
-    when the recipe averages), so a candidate is estimated once. Where the recipe has ``patience``, these are the weights
-    of the best validation.
+    when the recipe averages; with ``patience`` those of the best validation), so a candidate is estimated once.
 
     Args:
         task: What the networks are for.

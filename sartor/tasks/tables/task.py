@@ -42,10 +42,12 @@ if TYPE_CHECKING:
     from sartor.training import Step
 
 PREDICT_BATCH = 4096
-STEPS = 1500
-"""Of a full training: enough for small subnetworks to come near their best."""
-LONGEST_EPOCHS = 60.0
+STEPS = 3000
+"""Of a full training, which ends when rows left out are no longer predicted better: few need as many."""
+LONGEST_EPOCHS = 120.0
 """Of few rows, on which longer trainings overfit."""
+PATIENCE = 6
+"""Of 32 validations."""
 BATCHES = ((1_500, 64), (8_000, 128), (30_000, 256), (math.inf, 512))
 """Rows a step, by training rows: few rows need many steps, of many each step may see more."""
 NUM_CHUNKS = 20
@@ -75,7 +77,7 @@ class Tables(Task):
         options: See ``Options``; a file needs ``target``.
 
     Attributes:
-        epochs: Of a full training: about 1,500 steps, at most 60 epochs.
+        epochs: Of the longest training: about 3,000 steps, at most 120 epochs.
         class_names: In the order of the logits; none for numbers.
 
     Raises:
@@ -108,7 +110,7 @@ class Tables(Task):
         batch = next(size for rows, size in BATCHES if len(y) <= rows)
         batch = min(batch, max(2, len(y) // 4))
         self.recipe = Recipe(
-            optimizer="adamw", learning_rate=2e-3, weight_decay=1e-2, batch_size=batch, ema_decay=0.99, warmup=0.05
+            learning_rate=5e-3, weight_decay=1e-2, batch_size=batch, ema_decay=0.97, warmup=0.05, patience=PATIENCE
         )
         self.epochs = float(round(min(LONGEST_EPOCHS, max(4.0, STEPS * batch / len(y)))))
         self._splits: Splits | None = None
