@@ -157,7 +157,7 @@ def fit_peers(task: Tables, seed: int) -> dict[str, float]:
 def run_search(task: Tables, seed: int, budget: float, folder: Path) -> dict[str, float]:
     """Returns test losses and processor seconds of a search and of the baseline in it; of the rest, their own.
 
-    A search tests, exports and reports its finalists when they are trained, which no peer does: these seconds are apart.
+    A search tests, exports and reports its finalists once they are trained, which no peer does: this is counted apart.
     """
     began, trained = time.process_time(), []
 
