@@ -37,13 +37,13 @@ class Sealed(Generic[Part]):
         return self._make()
 
 
-def check_shares(validation: float, test: float, split_seed: int) -> None:
-    """Refuses options by which a data set cannot be split.
+def check_shares(validation: float | None, test: float, split_seed: int) -> None:
+    """Refuses options by which a data set cannot be split; ``validation`` is None where no such part is drawn.
 
     Raises:
         InputError: shares that leave less than a tenth for training, or a negative seed.
     """
-    if not (0 < validation < 1 and 0 <= test < 1 and validation + test <= 0.9):
+    if not ((validation is None or 0 < validation < 1) and 0 <= test < 1 and (validation or 0) + test <= 0.9):
         raise InputError(
             "validation and test are shares that leave at least a tenth for training (test may be 0),"
             f" got {validation} and {test}"
@@ -89,11 +89,7 @@ def draw_parts(
     if free.sum() < 2 * (1 + len(drawn)):
         raise DataError(f"{int(free.sum())} different ids for training are too few to draw {len(drawn)} parts from")
     rng = np.random.default_rng([seed, 0x7AB1E])
-    order = rng.permutation(np.flatnonzero(free))
-    # Stratified: those of like target are neighbours, and each stretch gives its share.
-    strata = target[first][order]
-    order = order[np.argsort(strata, kind="stable")]
-    place = (np.arange(len(order)) * _GOLDEN + rng.random()) % 1.0
+    order, place = spread(np.flatnonzero(free), target[first], rng)
     low = 0.0
     chosen = parts[first].copy()
     for part, share in drawn:
@@ -103,6 +99,19 @@ def draw_parts(
         chosen[order[inside]] = part
         low += share
     parts[:] = chosen[group]
+
+
+def spread(members: np.ndarray, target: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Returns positions, those of like target as neighbours, and places in 0..1 of which each stretch has its share.
+
+    Args:
+        members: Positions in ``target``.
+        target: Numbers or positions of classes.
+        rng: Of the draw.
+    """
+    order = rng.permutation(members)
+    order = order[np.argsort(target[order], kind="stable")]
+    return order, (np.arange(len(order)) * _GOLDEN + rng.random()) % 1.0
 
 
 def _check_given(parts: np.ndarray, different: np.ndarray, group: np.ndarray) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from sartor.columns import MISSING, SUFFIXES, Column, Kind, column_named, listed, read_columns
-from sartor.data import TEST, TRAIN, VALIDATION, draw_parts, named_parts
+from sartor.data import TEST, TRAIN, VALIDATION, draw_parts, named_parts, spread
 from sartor.errors import DataError, InputError, MissingExtraError, near
 from sartor.targets import as_category, check_training_target, read_target
 from sartor.tasks.tables.options import Options
@@ -19,6 +19,10 @@ from sartor.tasks.tables.preprocess import OTHER, WEEKDAYS, Feature, Form, Part,
 
 NAMED = ("breast-cancer", "diabetes", "wine")
 DEFAULT = "breast-cancer"
+FOLDS = 8
+"""Members of an ensemble leave out different ones of so many equal shares of the training rows."""
+PARTITIONS = 4
+"""Ways in which training rows are shared out: more members than folds begin again with another."""
 FEWEST_ROWS = 20
 IDENTIFYING = 0.5
 """Different texts over rows from which a column of text is taken to identify rows."""
@@ -36,6 +40,7 @@ class Prepared:
         y: Target: float64 ``(n,)`` numbers, or int64 positions in ``classes``.
         parts: Part of each row.
         ids: int64 ``(n,)``: equal for rows that must be in one part.
+        folds: Fold of each training row in each partition, int64 ``(n, PARTITIONS)``; rows of one id are in one.
         rows: Number of each row in the file, from 1.
         form: How columns become ``x``.
         classes: Names; none for numbers.
@@ -48,6 +53,7 @@ class Prepared:
     y: np.ndarray
     parts: np.ndarray
     ids: np.ndarray
+    folds: np.ndarray
     rows: np.ndarray
     form: Form
     classes: tuple[str, ...]
@@ -167,7 +173,8 @@ def prepare(columns: Mapping[str, Column], target: str, options: Options) -> Pre
     for array in (x, y, parts.astype("U10"), ids):
         digest.update(np.ascontiguousarray(array).data.cast("B"))
     rows = np.flatnonzero(known) + 1
-    return Prepared(x, y, parts, ids, rows, form, classes, target, digest.hexdigest()[:16], tuple(notes))
+    folds = _folds(ids, y, train, options.split_seed)
+    return Prepared(x, y, parts, ids, folds, rows, form, classes, target, digest.hexdigest()[:16], tuple(notes))
 
 
 def _telling(columns: dict[str, Column], notes: list[str]) -> dict[str, Column]:
@@ -269,7 +276,7 @@ def _parts(
         if TRAIN not in given:
             raise DataError(f"the column {split.name!r} gives parts, but none for training: expected train")
     drawn = [(TEST, options.test)] if options.test > 0 and TEST not in given else []
-    drawn += [(VALIDATION, options.validation)] if VALIDATION not in given else []
+    drawn += [(VALIDATION, options.validation)] if options.validation and VALIDATION not in given else []
     draw_parts(parts, ids, y, drawn, options.split_seed)
     if group is None and split is None and len(np.unique(copies)) < num:
         notes.append(f"{num - len(np.unique(copies))} rows are exact copies of others: copies stay in one part")
@@ -284,3 +291,16 @@ def _copies(columns: Mapping[str, Column], y: np.ndarray) -> np.ndarray:
     """Returns a number for each row, equal for exact copies, int64 ``(n,)``."""
     table = np.stack([*(np.nan_to_num(c.values.astype(np.float64), nan=-np.pi) for c in columns.values()), y], 1)
     return np.unique(table, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
+
+
+def _folds(ids: np.ndarray, y: np.ndarray, train: np.ndarray, seed: int) -> np.ndarray:
+    """Returns the fold of each training row in each partition, int64 ``(n, PARTITIONS)``; 0 for other rows."""
+    folds = np.zeros((len(y), PARTITIONS), np.int64)
+    _, first, group = np.unique(ids[train], return_index=True, return_inverse=True)
+    rng = np.random.default_rng([seed, 0xF01D])
+    for partition in range(PARTITIONS):
+        order, place = spread(np.arange(len(first)), y[train][first], rng)
+        own = np.empty(len(first), np.int64)
+        own[order] = place * FOLDS
+        folds[train, partition] = own[group]
+    return folds

@@ -23,7 +23,8 @@ class Options(Task.Options):
         split: Column that says which part each row is in: train, validation or test.
         missing: Further texts, by commas, that stand for a missing value.
         levels: Most categories of a column that are told apart; rarer ones are one.
-        validation: Share of the rows that scores architectures, where the data have no such part.
+        validation: Share of the rows that scores architectures, where the data have no such part; None: no part is
+            kept for that, each row is scored by the networks of the ensemble that have not learnt from it.
         test: Share of the rows that is kept back to test finalists, where the data have no such part.
         split_seed: Seed of the parts that are drawn.
     """
@@ -36,7 +37,7 @@ class Options(Task.Options):
     split: str | None = None
     missing: str = ""
     levels: int = 32
-    validation: float = 0.15
+    validation: float | None = None
     test: float = 0.15
     split_seed: int = 0
 
