@@ -146,7 +146,10 @@ class _Reader:
         self.layer_of: dict[Node, str] = {}
         self.types: dict[str, Fixed] = {}
         self.flat: dict[Node, tuple[int, ...]] = {}
-        """Flattened nodes -> (channels, places ...) before: their elements are in hls4ml's order, not in torch's."""
+        """Flattened nodes -> (channels, places ...) before. Their layers are not flattened, as hls4ml's streams have no
+        activation behind that, and their elements are in hls4ml's order, not in torch's."""
+        self.rows: dict[str, str] = {}
+        """Layer -> the layer that flattens it."""
 
     def read(self) -> Design:
         for node in self.inputs:
@@ -178,7 +181,11 @@ class _Reader:
         given: Any = node.args[0]
         for each in given:
             name = self.layer_of.get(each)
-            if name is None or name in self.design.inputs or name in self.design.outputs or each in self.flat:
+            if name is not None and each in self.flat and _one_place(self.flat[each]):
+                name = self.flattened(each)
+            elif each in self.flat:
+                name = None
+            if name is None or name in self.design.inputs or name in self.design.outputs:
                 raise ExportError(
                     f"{FORMAT} writes what a layer computes, once each and not flattened, but an output of the network"
                     f" is {getattr(each, 'name', each)!r}: let it end in a layer of its own"
@@ -210,8 +217,25 @@ class _Reader:
     def ordered(self, node: Node, argument: Any) -> str:
         """Returns the layer of an argument whose elements are in torch's order."""
         if argument in self.flat:
-            raise self.lacks(node, "behind a flattening it has linear layers alone")
+            if not _one_place(self.flat[argument]):
+                raise self.lacks(node, "behind a flattening it has activations and linear layers alone")
+            return self.flattened(argument)
         return self.value(node, argument)
+
+    def flattened(self, argument: Node) -> str:
+        """Returns the layer that makes a row of a flattened value."""
+        source = self.layer_of[argument]
+        if source not in self.rows:
+            name = f"{argument.name}_{len(self.design.layers)}"
+            shape = [math.prod(self.flat[argument])]
+            self.design.layers.append(
+                {"class_name": "Reshape", "name": name, "inputs": [source], "target_shape": shape}
+            )
+            # A stream that is flattened keeps its type.
+            self.types[name] = self.types[source]
+            self.design.precision[name] = {"result": str(self.types[source])}
+            self.rows[source] = name
+        return self.rows[source]
 
     def optional(self, node: Node, argument: Any) -> np.ndarray | None:
         """Returns the value of a constant argument, or None for none."""
@@ -422,12 +446,14 @@ def _linear(reader: _Reader, node: Node) -> None:
     source, weight = given["input"], reader.constant(node, given["weight"])
     if len(reader._shape(source)) != 1:
         raise reader.lacks(node, "its linear layers read rows of features, without places")
+    read = reader.value(node, source)
     if source in reader.flat:
+        read = reader.flattened(source)
         channels, *places = reader.flat[source]
         weight = np.moveaxis(weight.reshape(len(weight), channels, *places), 1, -1).reshape(len(weight), -1)
     bias = reader.optional(node, given["bias"])
     reader.product(
-        node, "Dense", reader.value(node, source), weight.T, bias, weight.size, n_in=weight.shape[1],
+        node, "Dense", read, weight.T, bias, weight.size, n_in=weight.shape[1],
         n_out=weight.shape[0], use_bias=bias is not None,
     )
 
@@ -440,14 +466,14 @@ def _batch_norm(reader: _Reader, node: Node) -> None:
 def _activation(kind: str, name: str, **entries: Any) -> Callable[[_Reader, Node], None]:
     def add(reader: _Reader, node: Node) -> None:
         source = arguments(node)["self"]
+        if source in reader.flat:
+            reader.flat[node] = reader.flat[source]
         by_table = name in ("sigmoid", "tanh")
         table: dict[str, Any] = {"table_size": _TABLE_SIZE} if by_table else {}
         added = reader.add(
             node, kind, [reader.value(node, source)], activation=name, n_in=math.prod(reader._shape(node)), **table,
             **entries,
         )
-        if source in reader.flat:
-            reader.flat[node] = reader.flat[source]
         if by_table:
             reader.design.precision[added]["table"] = str(fixed(-float(name == "tanh"), 1.0, reader.helper_bits))
 
@@ -593,16 +619,17 @@ def _reshape(reader: _Reader, node: Node) -> None:
     if before == after:
         reader.alias(node, source)
         return
-    turned = len(before) > 1 and math.prod(before[1:]) > 1
-    if (len(after) != 1 and math.prod(after[1:]) > 1) or before[0] != after[0] and len(after) != 1:
+    if len(after) == 1:
+        reader.alias(node, source)
+        reader.flat[node] = before
+        return
+    if before[0] != after[0] or not _one_place(before) or not _one_place(after):
         raise reader.lacks(node, f"it flattens, or adds places of size 1, but not {before} to {after}")
     name = reader.ordered(node, source)
-    reader.add(node, "Reshape", [name], target_shape=_last(after))
-    # Rounding again would cost a little, and a stream that is flattened keeps its type.
-    reader.types[reader.layer_of[node]] = reader.types[name]
-    reader.design.precision[reader.layer_of[node]] = {"result": str(reader.types[name])}
-    if turned:
-        reader.flat[node] = before
+    made = reader.add(node, "Reshape", [name], target_shape=_last(after))
+    # Rounding again would cost a little.
+    reader.types[made] = reader.types[name]
+    reader.design.precision[made] = {"result": str(reader.types[name])}
 
 
 def _same(reader: _Reader, node: Node) -> None:
@@ -642,6 +669,11 @@ _OPERATORS: Mapping[str, Callable[[_Reader, Node], None]] = {
 
 
 # --- shapes
+
+
+def _one_place(shape: Sequence[int]) -> bool:
+    """Whether a shape has one place, so that its elements are its channels."""
+    return math.prod(shape[1:]) == 1
 
 
 def _last(shape: Sequence[int]) -> list[int]:
