@@ -38,7 +38,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from sartor._environment import environment
 from sartor.contracts import Candidate, NullContext
@@ -210,7 +209,7 @@ def measure(
 
 
 def memory(lengths: tuple[int, ...] = LENGTHS) -> None:
-    """Prints what the process grows by in a training step, by length, each in a process of its own."""
+    """Prints what a process grows by in a training step beyond inference, by length, each in a process of its own."""
     for solver in ("rk4", "rk4 adjoint", "dopri5", "dopri5 adjoint"):
         grown = []
         for length in lengths:
@@ -221,21 +220,22 @@ def memory(lengths: tuple[int, ...] = LENGTHS) -> None:
 
 
 def memory_of(solver: str, length: int) -> None:
-    """Prints by how many MB the process grows in a step, after one of a short series."""
+    """Prints by how many MB the process grows in a step, after inference on the same series and a short step."""
     torch.manual_seed(0)
     adjoint = solver.endswith("adjoint")
     how = FixedSteps("rk4", adjoint=adjoint) if solver.startswith("rk4") else DormandPrince(1e-2, adjoint=adjoint)
     field = NonlinearField(32, 5, width=64)
 
-    def step(rows: int) -> None:
+    def solved(rows: int) -> Tensor:
         time_ = torch.linspace(0, rows / 50, rows).repeat(32, 1)
         path = make_path(time_, torch.sin(time_.unsqueeze(-1) * torch.tensor([1.0, 2.0, 3.0, 5.0])), "cubic")
-        state = how.final(field, torch.zeros(32, 32), path)
-        functional.mse_loss(state, torch.ones_like(state)).backward()
+        return how.final(field, torch.zeros(32, 32), path)
 
-    step(20)
+    solved(20).square().mean().backward()
+    with torch.no_grad():
+        solved(length)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    step(length)
+    solved(length).square().mean().backward()
     print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 
 
