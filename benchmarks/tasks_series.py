@@ -38,7 +38,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from sartor._environment import environment
 from sartor.contracts import Candidate, NullContext
@@ -55,7 +54,20 @@ from sartor.tasks.series.ts import read_ts
 from sartor.trials import Fidelity
 
 RESULTS = """
-Not yet.
+27 November 2026, Intel Xeon, 2 virtual cores beside other work, ``--drops 0.7 --steps 400`` (5 seeds, 8 architectures).
+JapaneseVowels, 70% of the rows dropped, accuracy on its 370 test series, mean and deviation over seeds: untuned neural
+CDE .895 (.017), GRU-D kind .965 (.011), GRU on interpolated .955 (.007), MiniRocket .948 (.009); of the search's two
+draws a kind the best by validation: nonlinear .918 (.025), diagonal .946 (.014), low rank .777 (.125), GRU-D kind .965
+(.012); the best CDE .948 (.013). The search took a GRU-D kind with every seed: .965 (.012).
+
+So no controlled differential equation is ahead of the GRU-D kind here, and the search is level with it, not ahead. The
+gain over the untuned neural CDE is .070. The GRU-D kind also trains fastest: 1.8 processor seconds, the untuned CDE
+3.6. The set tells speakers by the level of their values, of which a third of 15 rows say nearly all. 30 and 50% dropped
+have not been run, nor other sets.
+
+``--memory`` (MB that a training step needs beyond inference; 100, 200, 400, 800, 1600 rows): Runge-Kutta 16, 36, 72,
+144, 293; with the adjoint 0, 0.9, 0, 0, 0; Dormand-Prince on this smooth path, which takes few steps whatever the
+rows, at most 0.8 either way.
 """
 
 KINDS = ("nonlinear", "diagonal", "low_rank", "gru_d")
@@ -210,7 +222,7 @@ def measure(
 
 
 def memory(lengths: tuple[int, ...] = LENGTHS) -> None:
-    """Prints what the process grows by in a training step, by length, each in a process of its own."""
+    """Prints what a process grows by in a training step beyond inference, by length, each in a process of its own."""
     for solver in ("rk4", "rk4 adjoint", "dopri5", "dopri5 adjoint"):
         grown = []
         for length in lengths:
@@ -221,21 +233,22 @@ def memory(lengths: tuple[int, ...] = LENGTHS) -> None:
 
 
 def memory_of(solver: str, length: int) -> None:
-    """Prints by how many MB the process grows in a step, after one of a short series."""
+    """Prints by how many MB the process grows in a step, after inference on the same series and a short step."""
     torch.manual_seed(0)
     adjoint = solver.endswith("adjoint")
     how = FixedSteps("rk4", adjoint=adjoint) if solver.startswith("rk4") else DormandPrince(1e-2, adjoint=adjoint)
     field = NonlinearField(32, 5, width=64)
 
-    def step(rows: int) -> None:
+    def solved(rows: int) -> Tensor:
         time_ = torch.linspace(0, rows / 50, rows).repeat(32, 1)
         path = make_path(time_, torch.sin(time_.unsqueeze(-1) * torch.tensor([1.0, 2.0, 3.0, 5.0])), "cubic")
-        state = how.final(field, torch.zeros(32, 32), path)
-        functional.mse_loss(state, torch.ones_like(state)).backward()
+        return how.final(field, torch.zeros(32, 32), path)
 
-    step(20)
+    solved(20).square().mean().backward()
+    with torch.no_grad():
+        solved(length)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    step(length)
+    solved(length).square().mean().backward()
     print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 
 

@@ -43,8 +43,8 @@ STEPS = 1_000
 LONGEST_EPOCHS = 300.0
 SEEN = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """Shares of each series after which predictions are scored."""
-MOST_CHANNELS, PATH_POINTS = 3, 400
-"""Of the picture of a path."""
+MOST_CHANNELS, PATH_POINTS, DASH = 3, 400, 0.006
+"""Of the picture of a path; half the length of what marks an observation, of the whole."""
 
 _OF_CLASSES = {
     "cross_entropy": Metric(cross_entropy, "min", "nats"),
@@ -296,8 +296,11 @@ class Series(Task):
         causal = make_path(moment, own, "rectilinear").knots()[0, ::2, 1].numpy()[
             np.clip(np.searchsorted(time, grid, side="right") - 1, 0, len(time) - 1)
         ]
-        points = np.full(len(grid), np.nan)
-        points[np.searchsorted(grid, time[observed])] = values[observed]
+        # Short dashes: a line through single points has no length to be seen.
+        own_time = time[observed]
+        near = np.abs(grid[:, None] - own_time).argmin(1)
+        close = np.abs(grid - own_time[near]) <= DASH * (time[-1] - time[0])
+        points = np.where(close, values[observed][near], np.nan)
         y = np.stack((cubic * deviation + mean, causal * deviation + mean, points))
         names = ("natural cubic spline", "rectilinear, causal", "observed")
         title = f"{name} of the series with the most rows: {int(observed.sum())} of {len(time)} values observed"
