@@ -54,7 +54,20 @@ from sartor.tasks.series.ts import read_ts
 from sartor.trials import Fidelity
 
 RESULTS = """
-Not yet.
+27 November 2026, Intel Xeon, 2 virtual cores beside other work, ``--drops 0.7 --steps 400`` (5 seeds, 8 architectures).
+JapaneseVowels, 70% of the rows dropped, accuracy on its 370 test series, mean and deviation over seeds: untuned neural
+CDE .895 (.017), GRU-D kind .965 (.011), GRU on interpolated .955 (.007), MiniRocket .948 (.009); of the search's two
+draws a kind the best by validation: nonlinear .918 (.025), diagonal .946 (.014), low rank .777 (.125), GRU-D kind .965
+(.012); the best CDE .948 (.013). The search took a GRU-D kind with every seed: .965 (.012).
+
+So no controlled differential equation is ahead of the GRU-D kind here, and the search is level with it, not ahead. The
+gain over the untuned neural CDE is .070. The GRU-D kind also trains fastest: 1.8 processor seconds, the untuned CDE
+3.6. The set tells speakers by the level of their values, of which a third of 15 rows say nearly all. 30 and 50% dropped
+have not been run, nor other sets.
+
+``--memory`` (MB that a training step needs beyond inference; 100, 200, 400, 800, 1600 rows): Runge-Kutta 16, 36, 72,
+144, 293; with the adjoint 0, 0.9, 0, 0, 0; Dormand-Prince on this smooth path, which takes few steps whatever the
+rows, at most 0.8 either way.
 """
 
 KINDS = ("nonlinear", "diagonal", "low_rank", "gru_d")

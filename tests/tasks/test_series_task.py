@@ -36,7 +36,9 @@ def causal(task: Series, kind: str = "nonlinear") -> Architecture:
             "solver": "midpoint",
         },
         "low_rank": {"network.encoder.hidden": 16, "network.encoder.field.rank": 2, "solver": "euler"},
-        "diagonal": {"network.encoder.hidden": 32, "network.encoder.depth": 2, "network.encoder.features": 16},
+        "diagonal": {
+            "network.encoder.hidden": 32, "network.encoder.depth": 2, "network.encoder.features": 16,
+        },
         "gru_d": {"network.encoder.hidden": 32},
     }[kind]  # fmt: skip
     path = {} if kind == "gru_d" else {"interpolation": "rectilinear", "counts": True}
