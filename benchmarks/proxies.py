@@ -102,7 +102,7 @@ mean of two seeds (.522, .489), ntk on the autoencoder.
 What was chosen how. These samples were printed while choosing, so they flatter. That pooling on its own is no block was
 seen on NAS-Bench-101 (.359 before, .513 after). Growth instead of az-progressivity was taken for .002 on CIFAR-10 and
 .006 on NAS-Bench-Macro, of twelve forms; counting progressivity twice was better on TransNAS (.498) and worse on Macro
-(.537 for .645), and was not taken. **On cells not looked at**, nearly or all, growth is no better than az-progressivity was:
+(.537 for .645), and was not taken. **On cells hardly looked at** growth is no better than az-progressivity was:
 NAS-Bench-201, all cells, one seed .799 .786 .761 (.797 .785 .763 with az-progressivity); NAS-Bench-101, 400 others .485
 (.484; az-expressivity .526, growth .533, Zen as published .421, macs .267); TransNAS, the 3,796 others, mean of seven
 tasks .428 (.437), **behind macs' .450**, growth's .443 and az-progressivity's .447; Zen as published .367, ahead on
