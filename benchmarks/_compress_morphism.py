@@ -53,7 +53,26 @@ from sartor.testing.estimators import MemoryContext
 from sartor.trials import Fidelity
 
 RESULTS = """
-Not run in full yet.
+27 November 2026, Intel Xeon, 2 virtual cores beside much other work, torch 2.13.0+cpu.
+
+Exactness: 10 pairs grown in each of nine spaces, 6 to 94 refused, largest difference 1.1e-15 (nasbench101).
+
+Steps, 8 epochs, seeds 0 to 2:
+
+  small                                 .509   .513 .504 .511
+  grown, not yet trained                .509   .513 .504 .511
+  from scratch                          .574   .573 .577 .574
+  grown, an eighth of the steps         .494   .497 .496 .490
+  grown, a quarter                      .526   .538 .512 .528
+  grown, half                           .557   .562 .547 .562
+  from scratch, half                    .488   .490 .483 .491
+
+The goal, scratch's accuracy in half the steps, is missed by 1.7 points, though at equal steps growth is 7 points ahead;
+and the small network had cost .35 of the large one. Eight epochs are short: with 20 (seed 100 alone) it is met, .6453
+in half the steps and .6452 from scratch (small .6097, a quarter .6261).
+
+Search: nash is as good as local search after 8 trainings with 3.7 (mean of three seeds: 54% saved), and ends 5.4 points
+higher; it had 2 to 5 morphisms refused.
 """
 
 SPACES: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {

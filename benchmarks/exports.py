@@ -32,77 +32,46 @@ from sartor._export import Row, Table, bench
 
 RESULTS = """
 27 November 2026, Intel Xeon, 2 virtual cores, torch 2.13.0+cpu, ONNX Runtime 1.32.0, OpenVINO 2026.4.1, NNCF 3.4.0,
-ExecuTorch 1.5.1, LiteRT 2.3.0, coremltools 9.0, hls4ml 1.3.0, g++ 12. The search of ``python benchmarks/exports.py`` on
-Fashion-MNIST (seed 0; half an epoch a training, so an accuracy of 0.81 and not what such networks reach), its network
-in every format, scored on 9,000 validation images, of which one is 0.011 points: with ``--runtimes torch executorch
+ExecuTorch 1.5.1, LiteRT 2.3.0, coremltools 9.0, hls4ml 1.3.0, g++ 12, all in one environment. The search of ``python
+benchmarks/exports.py`` on Fashion-MNIST (seed 0; half an epoch a training, so an accuracy of 0.81 and not what such
+networks reach), its network in every format, scored on 9,000 validation images: with ``--runtimes torch executorch
 litert onnxruntime openvino coreml``, then with ``--runtimes torch hls4ml`` and the same ``--out``, as hls4ml's
 imitation takes minutes. The machine was busy: each latency has an error of 50%, and they compare no runtimes.
 
-runtime        precision     latency             file        accuracy largest difference
-torch          fp32          1.1459 ms     149.9 KiB   0.8122
-executorch     fp32          0.0588 ms     161.9 KiB   0.8122  1.4e-07
-executorch     int8          0.0621 ms     86.4 KiB    0.8119  5.3e-02
-litert         fp32          0.0306 ms     199.3 KiB   0.8122  2.6e-07
-litert         int8          0.0550 ms     128.6 KiB   0.8109  7.5e-02
-litert         int8-weights  0.0304 ms     125.9 KiB   0.8118  2.7e-02
-litert         int4-weights  0.1146 ms     112.6 KiB   0.8049  3.9e-01
-onnxruntime    fp32          0.0571 ms     152.5 KiB   0.8122  2.7e-07
-onnxruntime    fp16          0.0924 ms     83.4 KiB    0.8126  2.5e-03
-onnxruntime    int8          0.0768 ms     98.4 KiB    0.8111  7.5e-02
-onnxruntime    int8-weights  0.2230 ms     213.5 KiB   0.8118  2.7e-02
-onnxruntime    int4-weights  0.2650 ms     50.7 KiB    0.7646  8.4e-01
-openvino       fp32          0.0880 ms     197.2 KiB   0.8122  1.8e-07
-openvino       fp16          0.0891 ms     152.4 KiB   0.8121  1.9e-03
-openvino       int8          0.0674 ms     190.1 KiB   0.8099  7.1e-02
-openvino       int8-weights  0.0604 ms     141.6 KiB   0.8121  2.4e-02
-openvino       int4-weights  0.0607 ms     172.7 KiB   0.8141  7.7e-02
-hls4ml         fixed16                           2470.7 KiB  0.8121  6.4e-04
-hls4ml         fixed8                            1905.4 KiB  0.8100  1.7e-01
+runtime         precision     latency ms  file KiB  accuracy  largest
+torch           fp32              1.15       149.9    0.8122
+executorch      fp32              0.059      161.9    0.8122   1.4e-07
+executorch      int8              0.062       86.4    0.8119   5.3e-02
+litert          fp32              0.031      199.3    0.8122   2.6e-07
+litert          int8              0.055      128.6    0.8109   7.5e-02
+litert          int8-weights      0.030      125.9    0.8118   2.7e-02
+litert          int4-weights      0.115      112.6    0.8049   3.9e-01
+onnxruntime     fp32              0.057      152.5    0.8122   2.7e-07
+onnxruntime     fp16              0.092       83.4    0.8126   2.5e-03
+onnxruntime     int8              0.077       98.4    0.8111   7.5e-02
+onnxruntime     int8-weights      0.223      213.5    0.8118   2.7e-02
+onnxruntime     int4-weights      0.265       50.7    0.7646   8.4e-01
+openvino        fp32              0.088      197.2    0.8122   1.8e-07
+openvino        fp16              0.089      152.4    0.8121   1.9e-03
+openvino        int8              0.067      190.1    0.8099   7.1e-02
+openvino        int8-weights      0.060      141.6    0.8121   2.4e-02
+openvino        int4-weights      0.061      172.7    0.8141   7.7e-02
+hls4ml          fixed16                     2470.7    0.8121   6.4e-04
+hls4ml          fixed8                      1905.4    0.8100   1.7e-01
+coreml          fp32, fp16, int8-weights, int4-weights, palette6, palette4: 203.7, 138.1, 80.4, 63.9, 72.3, 62.4 KiB;
+                nothing here runs them
 
-export_max_difference: onnx 2.7e-07, openvino 1.8e-07, executorch 1.4e-07, litert 2.6e-07. Loss of int8 in points:
-openvino 0.23, litert 0.13, onnx 0.11, executorch 0.03. The goal, int8 within 0.5 points in every format, is met:
-int8_accuracy_loss_points 0.23. hls4ml: fixed16 loses 0.01 points, fixed8 0.22. Core ML's six precisions convert and are
-not run on Linux.
+The goal, int8 within 0.5 points in every format, is met (largest loss 0.23 points; one image is 0.011). int4 weights
+cost 0.7 (LiteRT) and 4.8 points (ONNX); OpenVINO's loses nothing since NNCF gives 4 bits to matrix products alone.
 
-Negative: int4 weights cost 0.7 points in LiteRT and 4.8 in ONNX; OpenVINO's lose nothing, since NNCF gives 4 bits to
-matrix products alone. Weight-only ONNX is slower than float32 here too.
-
-Before, on the bundled digits (same day and versions):
-the network of ``sartor search images --limit latency=1ms --limit
-params=60k --trials 4 --epochs 8`` (31k parameters, 8 x 8 pixels, 269 validation images), then ``sartor bench
---runtimes all``. Other work took a core or more throughout: each latency is marked with an error of 50%.
-
-runtime         precision     latency ms  file KiB  accuracy  largest  rms
-torch           fp32              1.15       130      0.9777
-torch-compiled  fp32              0.55       130
-executorch      fp32              0.036      136      0.9777   5e-07   3e-07
-executorch      int8              0.041       74.8    0.9814   8e-02   2e-02
-litert          fp32              0.021      173      0.9777   5e-07   3e-07
-litert          int8              0.071      119      0.9814   6e-02   2e-02
-litert          int8-weights      0.021      117      0.9777   3e-02   1e-02
-litert          int4-weights      0.045      112      0.9703   5e-01   2e-01
-onnxruntime     fp32              0.025      129      0.9777   6e-07   3e-07
-onnxruntime     fp16              0.025       71      0.9777   2e-03   6e-04
-onnxruntime     int8              0.036       88.3    0.9814   6e-02   2e-02
-onnxruntime     int8-weights      0.137      181      0.9777   3e-02   1e-02
-onnxruntime     int4-weights      0.163       45.4    0.9480   7e-01   2e-01
-openvino        fp32              0.080      167      0.9777   8e-07   3e-07
-openvino        fp16              0.079      132      0.9777   2e-03   5e-04
-openvino        int8              0.087      168      0.9777   7e-02   2e-02
-openvino        int8-weights      0.080      126      0.9814   3e-02   1e-02
-openvino        int4-weights      0.081      156      0.9814   6e-02   4e-02
-
-The goal, int8 within 0.5 points in every format, is met (largest loss 0.0 points; one image is 0.37). int4 weights cost
-0.7 (LiteRT) and 3.0 points (ONNX); OpenVINO's loses nothing since NNCF gives 4 bits to one weight of 39.
-
-Negative: on a network this small no int8 is faster than float32 in the same runtime, and weight-only ONNX is five times
-slower (weights are dequantised at every run). The .xml of OpenVINO's int8 is larger than the weights that it saves.
-OpenVINO's latencies are of a reader that asked anew for its outputs at each run; since then it does not, and a second
-run (``sartor bench -r openvino -p fp32 -p int8``, as busy) gave 0.046 ms in fp32 and 0.059 in int8.
+Negative: weight-only ONNX is slower than float32 (weights are dequantised at every run), and hls4ml's fixed8, with one
+scale of a power of two a tensor, loses 0.22 points (fixed16 0.01). On the digits (31k parameters, 8 x 8 pixels, 269
+images, of which one is 0.37 points) no int8 was faster than float32 in the same runtime, and int4 weights cost 0.7
+(LiteRT) and 3.0 points (ONNX).
 
 Ranges: the defaults of NNCF (mean of the samples' largest values) and of ai-edge-quantizer (a moving average) clip
-activations; the root mean square difference was 0.106 and 0.190, and is 0.019 and 0.020 with smallest and largest
-values (64 to 256 calibration images).
+activations; on the digits the root mean square difference was 0.106 and 0.190, and is 0.019 and 0.020 with smallest and
+largest values (64 to 256 calibration images).
 """
 
 FORMATS = {"onnxruntime": "onnx", "openvino": "openvino", "executorch": "executorch", "litert": "litert"}

@@ -177,7 +177,10 @@ def _row(row: int, tensor: Tensor) -> Tensor:
 
 
 def as_module(loaded: Loaded, deployed: nn.Module, inputs: tuple[Any, ...]) -> nn.Module:
-    """Returns a module that computes by a file what ``deployed`` does, for a task to predict with."""
+    """Returns a module that computes by a file what ``deployed`` does, for a task to predict with.
+
+    What else a task asks of its network (how much it remembers) is answered by ``deployed``.
+    """
     import torch
 
     from sartor.devices._execution import map_tensors
@@ -190,6 +193,9 @@ def as_module(loaded: Loaded, deployed: nn.Module, inputs: tuple[Any, ...]) -> n
         def forward(self, *given: Any) -> Any:
             outputs = iter(loaded(arrays_of(given)))
             return map_tensors(form, lambda tensor: torch.from_numpy(next(outputs)).to(tensor.dtype))
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(deployed, name)
 
     return File().eval()
 

@@ -26,6 +26,8 @@ NUM_MEASURED = 4
 """Architectures of least excess whose slow figures (latency) are measured before the limits are called unmeetable."""
 FULL_TRAININGS = 25
 """Full trainings of the baseline that a time budget should hold: about five finalists and a search of twenty."""
+SETTLED_SHARE = 0.5
+"""Of a training that ends when validation no longer gets better, about so much is done."""
 FEWEST_TRAININGS = 6
 """As many must fit, however short: a finalist, the baseline and a search of four."""
 FEWEST_STEPS = 90
@@ -241,7 +243,8 @@ def epochs_within(
     steps = budget_s * workers / per_step
     if steps < FEWEST_TRAININGS * FEWEST_STEPS:
         raise _too_small(budget_s, per_step, FEWEST_TRAININGS * FEWEST_STEPS * per_step / workers)
-    full_steps = max(FEWEST_STEPS, steps / FULL_TRAININGS)
+    share = 1.0 if recipe.patience is None else SETTLED_SHARE
+    full_steps = max(FEWEST_STEPS, steps / (share * FULL_TRAININGS))
     return float(f"{min(longest, full_steps / steps_an_epoch):.3g}")
 
 

@@ -8,9 +8,18 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from sartor.errors import DataError, InputError
+from sartor.columns import Column
+from sartor.errors import DataError, InputError, near
 
 Part = TypeVar("Part")
+
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+PART_WORDS = {
+    "train": TRAIN, "training": TRAIN, "validation": VALIDATION, "valid": VALIDATION, "val": VALIDATION,
+    "dev": VALIDATION, "test": TEST, "testing": TEST, "holdout": TEST,
+}  # fmt: skip
+_GOLDEN = 0.6180339887498949
+"""Multiples of the golden ratio spread evenly over 0..1 in every stretch (Weyl), so each stretch gives its share."""
 
 
 class Sealed(Generic[Part]):
@@ -28,19 +37,95 @@ class Sealed(Generic[Part]):
         return self._make()
 
 
-def check_shares(validation: float, test: float, split_seed: int) -> None:
-    """Refuses options by which a data set cannot be split.
+def check_shares(validation: float | None, test: float, split_seed: int) -> None:
+    """Refuses options by which a data set cannot be split; ``validation`` is None where no such part is drawn.
 
     Raises:
         InputError: shares that leave less than a tenth for training, or a negative seed.
     """
-    if not (0 < validation < 1 and 0 <= test < 1 and validation + test <= 0.9):
+    if not ((validation is None or 0 < validation < 1) and 0 <= test < 1 and (validation or 0) + test <= 0.9):
         raise InputError(
             "validation and test are shares that leave at least a tenth for training (test may be 0),"
             f" got {validation} and {test}"
         )
     if split_seed < 0:
         raise InputError(f"split_seed: expected 0 or more, got {split_seed}")
+
+
+def named_parts(split: Column) -> np.ndarray:
+    """Returns the part that a column names for each row: ``train``, ``validation`` or ``test``.
+
+    Raises:
+        DataError: an unknown word, with the near one; rows without a part.
+    """
+    if split.missing.any():
+        raise DataError(f"{int(split.missing.sum())} rows have no part in the column {split.name!r}: fill them")
+    words = [label.strip().lower() for label in split.labels]
+    for word in words:
+        if word not in PART_WORDS:
+            raise DataError(f"column {split.name!r}: unknown part {word!r}{near(word, PART_WORDS)}")
+    parts: np.ndarray = np.array([PART_WORDS[word] for word in words], object)[split.values]
+    return parts
+
+
+def draw_parts(
+    parts: np.ndarray, ids: np.ndarray, target: np.ndarray, drawn: Sequence[tuple[str, float]], seed: int
+) -> None:
+    """Moves ids from training to the parts that are drawn: by shares of each class, or of the range of numbers.
+
+    Args:
+        parts: Of each row; changed.
+        ids: Equal for rows that must be in one part.
+        target: Numbers or positions of classes.
+        drawn: Names and shares.
+        seed: Of the draw.
+
+    Raises:
+        DataError: an id is in two given parts, or there are too few ids.
+    """
+    different, first, group = np.unique(ids, return_index=True, return_inverse=True)
+    _check_given(parts, different, group)
+    free = parts[first] == TRAIN
+    if free.sum() < 2 * (1 + len(drawn)):
+        raise DataError(f"{int(free.sum())} different ids for training are too few to draw {len(drawn)} parts from")
+    rng = np.random.default_rng([seed, 0x7AB1E])
+    order, place = spread(np.flatnonzero(free), target[first], rng)
+    low = 0.0
+    chosen = parts[first].copy()
+    for part, share in drawn:
+        inside = (place >= low) & (place < low + share)
+        if not inside.any():
+            inside[rng.integers(len(inside))] = True
+        chosen[order[inside]] = part
+        low += share
+    parts[:] = chosen[group]
+
+
+def spread(members: np.ndarray, target: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Returns positions, those of like target as neighbours, and places in 0..1 of which each stretch has its share.
+
+    Args:
+        members: Positions in ``target``.
+        target: Numbers or positions of classes.
+        rng: Of the draw.
+    """
+    order = rng.permutation(members)
+    order = order[np.argsort(target[order], kind="stable")]
+    return order, (np.arange(len(order)) * _GOLDEN + rng.random()) % 1.0
+
+
+def _check_given(parts: np.ndarray, different: np.ndarray, group: np.ndarray) -> None:
+    names = sorted(set(parts.tolist()))
+    code = np.array([names.index(part) for part in parts.tolist()])
+    low, high = np.full(len(different), len(names)), np.full(len(different), -1)
+    np.minimum.at(low, group, code)
+    np.maximum.at(high, group, code)
+    both = different[low < high]
+    if len(both):
+        raise DataError(
+            f"{len(both)} ids are in two parts that the data give: all rows of an id must be in one part, or scores"
+            " tell nothing about new ids"
+        )
 
 
 @dataclass(frozen=True)

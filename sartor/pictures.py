@@ -89,8 +89,34 @@ class Table:
     title: str = ""
 
 
-Picture = Gallery | Matrix | Lines | Curve | Table
-_KINDS: dict[str, type] = {kind.__name__: kind for kind in (Gallery, Matrix, Lines, Curve, Table)}
+@dataclass(frozen=True)
+class Wires:
+    """Neurons in layers and the synapses between them, e.g. a neural circuit policy.
+
+    Attributes:
+        layer: Of each neuron, int ``(n,)``, from 0; signals come in at the first.
+        activity: Of each, 0..1: how full it is drawn.
+        source, target: Neurons that a synapse comes from and goes to, int ``(m,)``.
+        weight: Of each synapse, ``(m,)``: above 0 it excites.
+        names: Of the neurons.
+        tips: What is said of each.
+        layers: Names of the layers.
+        title: What is shown.
+    """
+
+    layer: np.ndarray
+    activity: np.ndarray
+    source: np.ndarray
+    target: np.ndarray
+    weight: np.ndarray
+    names: tuple[str, ...] = ()
+    tips: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()
+    title: str = ""
+
+
+Picture = Gallery | Matrix | Lines | Curve | Table | Wires
+_KINDS: dict[str, type] = {kind.__name__: kind for kind in (Gallery, Matrix, Lines, Curve, Table, Wires)}
 
 
 def save(pictures: Sequence[Picture], path: Path) -> None:

@@ -140,7 +140,10 @@ class Task:
         Raises:
             InputError: networks of this task cannot be explained so; there is no such example.
         """
-        raise InputError(f"{type(self).__name__} explains no single predictions")
+        raise InputError(
+            f"the task {type(self).__name__.lower()} explains no single predictions: without --row, the choices of the"
+            " search are explained"
+        )
 
     @property
     def primary(self) -> str:

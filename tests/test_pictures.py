@@ -1,6 +1,6 @@
 import numpy as np
 
-from sartor.pictures import Gallery, Lines, Matrix, Table, load, save
+from sartor.pictures import Gallery, Lines, Matrix, Table, Wires, load, save
 
 
 def test_pictures_survive_their_file(tmp_path):
@@ -9,6 +9,7 @@ def test_pictures_survive_their_file(tmp_path):
         Matrix(np.arange(4).reshape(2, 2), ("x", "y"), ("x", "y"), "true", "predicted", "confusion"),
         Lines(np.arange(3.0), np.ones((1, 3)), ("loss",), "step", "nats", "curve"),
         Table((("a", "1"), ("b", "2")), ("class", "n"), "classes"),
+        Wires(np.arange(2), np.ones(2), np.zeros(1), np.ones(1), np.ones(1), ("a", "b"), ("x", "y"), ("l", "m"), "net"),
     ]
     path = tmp_path / "p.npz"
     save(shown, path)

@@ -251,7 +251,7 @@ def test_a_search_can_begin_with_what_training_free_scores_call_best(tmp_path):
     front = sartor.search(
         "images", trials=3, promising=6, out=tmp_path, on_event=lambda event: notes.append(str(event)), **options
     )
-    assert any("of 6 architectures by az-expressivity, az-progressivity, logsynflow, naswot" in note for note in notes)
+    assert any("of 6 architectures by az-expressivity, growth, logsynflow, naswot" in note for note in notes)
     with sartor.Record(tmp_path, read_only=True) as record:
         run = next(run for run in record.runs() if run.kind == "search")
         begun = [trial.architecture for trial in record.trials(run.id)]

@@ -16,7 +16,7 @@ from rich.table import Table as Printed
 from sartor.errors import InputError, MissingExtraError, near
 from sartor.estimators.proxies import load
 from sartor.estimators.proxies.aggregate import AGGREGATE, INGREDIENTS
-from sartor.estimators.proxies.calibration import CALIBRATED, calibrated, spread
+from sartor.estimators.proxies.calibration import CALIBRATED, LEAST, calibrated, spread
 from sartor.estimators.proxies.survey import Subject, survey, trained, write
 from sartor.registry import specs
 from sartor.space import Architecture
@@ -99,6 +99,8 @@ def run(
     truth = None if table is None else _truth(name, table, dataset)
     if calibrate is not None and truth is None and subject.kind == "space":
         raise InputError("--calibrate trains on the data of a task, or looks up in a table: give a task or --table DIR")
+    if calibrate is not None and not LEAST <= calibrate <= (number or calibrate):
+        raise InputError(f"--calibrate: expected at least {LEAST} trainings and no more than --n, got {calibrate}")
     load(*names)
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=Console(file=sys.stderr)) as bar:
         task = bar.add_task("scoring", total=None)

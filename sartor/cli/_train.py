@@ -24,7 +24,8 @@ def _command(spec: TaskSpec, options_type: type[Any]) -> Callable[..., None]:
         limit: Annotated[list[str] | None, Parameter(name=["--limit", "-l"], group=kept, negative=())] = None,
         epochs: Annotated[float | None, Parameter(group=kept)] = None,
         seed: Annotated[int, Parameter(group=kept)] = 0,
-        device: Annotated[Literal["cpu", "cuda"], Parameter(group=kept)] = "cpu",
+        device: Annotated[list[str] | None, Parameter(group=kept, negative=())] = None,
+        train_on: Annotated[Literal["cpu", "cuda"], Parameter(group=kept)] = "cpu",
         out: Annotated[Path, Parameter(name=["--out", "-o"], group=kept)] = DEFAULT_OUT,
         resume: Annotated[bool, Parameter(negative=(), group=kept)] = False,
         options: Annotated[Any, Parameter(name="*", group=own)] = options_type(),  # noqa: B008
@@ -44,12 +45,16 @@ def _command(spec: TaskSpec, options_type: type[Any]) -> Callable[..., None]:
         seed
             Same seed, same result.
         device
+            What the network is to run on: a device of sartor devices list, a file of sartor devices calibrate, a .toml
+            file; repeat for several. By default this machine.
+        train_on
             Where to train.
         out
             Folder of results.
         resume
             Go on with the interrupted training of this task in the folder of results.
         """
+        from sartor._search import DEFAULT_DEVICES
         from sartor._search import train as run_train
         from sartor.cli._progress import Progress
         from sartor.space import Architecture
@@ -65,7 +70,8 @@ def _command(spec: TaskSpec, options_type: type[Any]) -> Callable[..., None]:
                 limits=limit or (),
                 epochs=epochs,
                 seed=seed,
-                device=device,
+                device=train_on,
+                devices=("counts", *device) if device else DEFAULT_DEVICES,
                 out=out,
                 resume=resume,
                 task_name=spec.name.lower(),

@@ -44,7 +44,7 @@ from sartor.trials import Figure
 if TYPE_CHECKING:
     from sartor.contracts import Candidate
 
-__all__ = ["Accelerator", "Cost", "Layer", "Mapping", "best_mapping", "hardware", "layer_cost"]
+__all__ = ["Accelerator", "Chip", "Cost", "Layer", "Mapping", "best_mapping", "hardware", "layer_cost"]
 
 SPEC = Spec(
     "accelerator", "sartor.devices.accelerator:Accelerator",
@@ -61,7 +61,7 @@ ROWS = (1, 2, 4, 8, 16, 32)
 """Output rows of a tile to choose from."""
 ROOT = "hardware"
 _SUM_BYTES = 4
-_SPREAD = 16
+SIDE = 16
 """Units along each side of the array."""
 
 
@@ -189,11 +189,11 @@ def layer_cost(
     again_weights = tiles_rows if mapping.stays == "inputs" and tiles_out > 1 else 1
     memory = read * again_in + weights * again_weights + layer.outputs / repeats * each
     work = layer.macs / repeats * kept
-    along_out = min(_SPREAD, channels)
+    along_out = min(SIDE, channels)
     if mapping.dataflow == "weights":
-        along = min(_SPREAD, layer.in_channels)
+        along = min(SIDE, layer.in_channels)
         steps = (
-            tiles_out * math.ceil(channels / _SPREAD) * math.ceil(layer.in_channels / _SPREAD)
+            tiles_out * math.ceil(channels / SIDE) * math.ceil(layer.in_channels / SIDE)
             * layer.height * layer.width * layer.window * kept
         )
         # Weights are brought once a tile; inputs serve all output channels; sums go to the buffer and back.
@@ -204,9 +204,9 @@ def layer_cost(
         )
     else:
         places = rows * layer.width
-        along = min(_SPREAD, places)
+        along = min(SIDE, places)
         steps = (
-            tiles_out * math.ceil(channels / _SPREAD) * tiles_rows * math.ceil(places / _SPREAD)
+            tiles_out * math.ceil(channels / SIDE) * tiles_rows * math.ceil(places / SIDE)
             * layer.in_channels * layer.window * kept
         )
         # Sums stay until they are done; weights serve all places, inputs all output channels.
@@ -263,15 +263,59 @@ def hardware(
     }
 
 
-class Accelerator:
+@dataclass(frozen=True)
+class Chip:
     """An array of 16 by 16 units with the buffer, memory and energies of a target's file.
 
+    Attributes:
+        name: Of the target.
+        hertz: Of its clock.
+        operation_j: An int8 operation, half a multiply-accumulate.
+        buffer_bytes: Size of the buffer.
+        buffer_j, memory_j: A byte to or from buffer and memory.
+        bandwidth: Of the memory, bytes a second.
+    """
+
+    name: str
+    hertz: float
+    operation_j: float
+    buffer_bytes: float
+    buffer_j: float
+    memory_j: float
+    bandwidth: float
+
+    @classmethod
+    def of(cls, target: str) -> Chip:
+        """Returns what the models of accelerators read from a target.
+
+        Args:
+            target: Shipped target or path of a TOML file; needs a peak at int8, a bandwidth, ``memory.sram``, and
+                energies of an int8 operation and of bytes from ``sram`` and ``dram``.
+
+        Raises:
+            InputError: the target lacks one of these.
+        """
+        found = load_target(target)
+        if found.bandwidth is None:
+            raise InputError(f"target {found.name} has no bandwidth: models of accelerators need it")
+        try:
+            return cls(
+                found.name, found.peak["int8"].si / (2 * SIDE**2), found.operation_energy["int8"].si,
+                found.memory["sram"].si, found.byte_energy["sram"].si, found.byte_energy["dram"].si,
+                found.bandwidth.si,
+            )
+        except KeyError as error:
+            raise InputError(f"target {found.name} has no {error}: models of accelerators need it") from error
+
+
+class Accelerator:
+    """The analytic model of an array of 16 by 16 units.
+
     Args:
-        target: Shipped target or path of a TOML file; needs a peak at int8, a bandwidth, ``memory.sram``, and energies
-            of an int8 operation and of bytes from ``sram`` and ``dram``.
+        target: See `Chip.of`.
 
     Raises:
-        InputError: the target lacks one of these.
+        InputError: the target lacks what the model reads.
     """
 
     name = "accelerator"
@@ -279,19 +323,8 @@ class Accelerator:
     needs: Literal["architecture", "network", "trained"] = "network"
 
     def __init__(self, target: str = "accelerator-45nm") -> None:
-        found = load_target(target)
-        try:
-            peak, self._operation = found.peak["int8"], found.operation_energy["int8"].si
-            self._buffer, self._sram, self._dram = (
-                found.memory["sram"].si, found.byte_energy["sram"].si, found.byte_energy["dram"].si
-            )
-        except KeyError as error:
-            raise InputError(f"target {found.name} has no {error}: the accelerator model needs it") from error
-        if found.bandwidth is None:
-            raise InputError(f"target {found.name} has no bandwidth: the accelerator model needs it")
-        self._bandwidth = found.bandwidth.si
-        self._hertz = peak.si / (2 * _SPREAD**2)
-        self.name = f"accelerator {found.name}"
+        self._chip = Chip.of(target)
+        self.name = f"accelerator {self._chip.name}"
         self._shapes: dict[Any, Any] = {}
 
     def cost(self, candidate: Candidate) -> MappingType[str, Figure]:
@@ -301,7 +334,7 @@ class Accelerator:
 
     def estimate(self, kernels: Sequence[Kernel], choices: MappingType[str, Any]) -> dict[str, Figure]:
         """Returns the figures of kernels; a layer without choices runs in int8, dense, under its best mapping."""
-        parts = _parts(choices)
+        parts, chip = _parts(choices), self._chip
         seconds = joules = 0.0
         for kernel in kernels:
             if kernel.kind == "reshape":
@@ -311,14 +344,16 @@ class Accelerator:
             layer = Layer.of(kernel)
             if layer is None:
                 moved = (kernel.read_bytes + kernel.write_bytes) / 4 * bits / 8
-                joules += moved * self._sram + kernel.elements * self._operation
-                seconds += kernel.elements / _SPREAD**2 / self._hertz
+                joules += moved * chip.buffer_j + kernel.elements * chip.operation_j
+                seconds += kernel.elements / SIDE**2 / chip.hertz
                 continue
-            mapping = _mapping(own) or best_mapping(layer, self._buffer, bits, sparsity)
-            cost = layer_cost(layer, mapping, buffer_bytes=self._buffer, bits=bits, sparsity=sparsity)
-            seconds += max(cost.cycles / self._hertz, cost.memory_bytes / self._bandwidth)
+            mapping = _mapping(own) or best_mapping(layer, chip.buffer_bytes, bits, sparsity)
+            cost = layer_cost(layer, mapping, buffer_bytes=chip.buffer_bytes, bits=bits, sparsity=sparsity)
+            seconds += max(cost.cycles / chip.hertz, cost.memory_bytes / chip.bandwidth)
             joules += (
-                cost.operations * self._operation + cost.buffer_bytes * self._sram + cost.memory_bytes * self._dram
+                cost.operations * chip.operation_j
+                + cost.buffer_bytes * chip.buffer_j
+                + cost.memory_bytes * chip.memory_j
             )
         note = f"analytic model of {self.name}, not validated on a chip"
         return {

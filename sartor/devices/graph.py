@@ -5,6 +5,7 @@ Used for the report's picture of an architecture and by device models that predi
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
     from torch import nn
 
     from sartor.devices._execution import Execution, Operation
+
+
+MOST_CALLS = 4
+"""Of one part by one module, that are drawn apart."""
+MOST_OPERATIONS = 48
+"""Of a module itself, that are drawn apart."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +84,9 @@ class Graph:
 def trace(module: nn.Module, inputs: tuple[Any, ...]) -> Graph:
     """Returns the graph of one forward pass of ``module`` in eval mode, executed on shapes alone.
 
-    A module that calls no other is one node, whatever it does inside; around such modules each operation is a node
-    of its own. What computes nothing (identity, dropout, flatten and other views) leaves no node.
+    A module that calls no other is one node, whatever it does inside, and so is one that loops: it calls a part with
+    parameters more than `MOST_CALLS` times, or runs more than `MOST_OPERATIONS` operations itself. Around such modules
+    each operation is a node of its own. What computes nothing (identity, dropout and views) leaves no node.
 
     Example:
         >>> from torch import nn, zeros
@@ -90,10 +98,29 @@ def trace(module: nn.Module, inputs: tuple[Any, ...]) -> Graph:
     return _graph(execute(module, inputs))
 
 
+def _loops(execution: Execution) -> dict[int, int]:
+    """Returns call -> the outermost call around it, or itself, that is of a module with a loop inside."""
+    own = Counter(operation.call for operation in execution.operations if not operation.view)
+    parts = Counter(
+        (call.parent, id(call.module)) for call in execution.calls if next(call.module.parameters(), None) is not None
+    )
+    looping = {number for number, count in own.items() if count > MOST_OPERATIONS}
+    looping |= {parent for (parent, _), count in parts.items() if count > MOST_CALLS}
+    found: dict[int, int] = {}
+    for number, call in enumerate(execution.calls):
+        if call.parent in found:
+            found[number] = found[call.parent]
+        elif number in looping and number:  # one box for the whole network would say nothing
+            found[number] = number
+    return found
+
+
 def _graph(execution: Execution) -> Graph:
     containers = {call.parent for call in execution.calls}
     if execution.calls and not type(execution.calls[0].module).__module__.startswith("torch.nn."):
         containers.add(0)  # one box for all of a hand-written network would say nothing
+    loops = _loops(execution)
+    containers -= set(loops)
     nodes: list[Node] = []
     made_by: dict[int, int] = {}
     counted: set[int] = set()
@@ -122,12 +149,13 @@ def _graph(execution: Execution) -> Graph:
     position = 0
     while position < len(execution.operations):
         operation = execution.operations[position]
-        call = execution.calls[operation.call]
+        shown = loops.get(operation.call, operation.call)
+        call = execution.calls[shown]
         group = [operation]
-        if operation.call not in containers:
+        if shown not in containers:
             while (
                 position + len(group) < len(execution.operations)
-                and execution.operations[position + len(group)].call == operation.call
+                and loops.get(own := execution.operations[position + len(group)].call, own) == shown
             ):
                 group.append(execution.operations[position + len(group)])
             if not all(member.view for member in group):

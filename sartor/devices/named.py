@@ -118,7 +118,7 @@ def _find(text: str) -> NamedDevice:
     if colon and (name.endswith(".py") or "." in name):
         return NamedDevice(_clean(option), text, {})
     raise InputError(
-        f"unknown device {text!r}{near(name, [*known, *target_names()])}. Or give a .toml or .json file, an address"
+        f"unknown device {text!r}{near(name, [*known, *target_names()])}; else a .toml or .json file, an address"
         " http://HOST:PORT, or module:Class"
     )
 

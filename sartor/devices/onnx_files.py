@@ -209,7 +209,7 @@ def _index(folder: Path) -> list[str]:
             raise KeyError("format")
         return [str(name) for name in content["networks"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder} is no folder of sartor measure pack: {error!r}") from error
+        raise InputError(f"{folder} is no folder that sartor measure pack wrote: it has no readable {INDEX}") from error
 
 
 def _figures(file: Path) -> dict[str, Any]:

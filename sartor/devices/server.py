@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 import json
 import secrets
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -65,6 +66,14 @@ class MeasureServer(ThreadingHTTPServer):
             super().__init__((host, port), _Handler)
         except (OSError, OverflowError) as error:
             raise InputError(f"cannot listen on {host}:{port}: {error}") from error
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Says in one line that a client went away; anything else is a fault of ours and is shown whole."""
+        error = sys.exc_info()[1]
+        if isinstance(error, (ConnectionError, TimeoutError)):
+            print(f"{client_address[0]} went away: {type(error).__name__}", flush=True)
+        else:
+            super().handle_error(request, client_address)
 
     @property
     def url(self) -> str:

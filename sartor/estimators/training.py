@@ -32,6 +32,9 @@ NUM_REPORTS = 64
 NUM_VALIDATIONS = 8
 """Validations along the way, at most; also at most one an epoch, so that they stay a small share of the work."""
 
+NUM_STOPS = 32
+"""Validations of the longest training, where it may end early: they are at the same steps whatever the fidelity."""
+
 _CPU = torch.device("cpu")
 
 
@@ -117,7 +120,7 @@ class Training:
     that computes what that one's does (`sartor.compress.morphism.inherit`).
 
     ``candidate.network`` is trained in place and comes back on the CPU with the evaluated weights (the averaged ones
-    when the recipe averages), so a candidate is estimated once.
+    when the recipe averages; with ``patience`` those of the best validation), so a candidate is estimated once.
 
     Args:
         task: What the networks are for.
@@ -223,14 +226,33 @@ class Training:
         schedule = Schedule.of(recipe, until, longest=longest, shortest=min(until, *lengths))
         has_trunk = recipe.schedule != "cosine"
         saved = _Saved.load(context, until=until, turn=schedule.turn, has_trunk=has_trunk)
+        best = None
+        if recipe.patience is not None:
+            maximise = task.metrics[task.primary].direction == "max"
+            best = _Best(recipe.patience, maximise, **(saved.branch_best or saved.best or {}))
 
         if saved.trunk is None and saved.branch is None and (parent := context.inherited()) is not None:
             _inherit(candidate, *parent, learner, train, seed)
 
         def score(module: nn.Module) -> dict[str, float]:
-            return evaluate(task, module, architecture, validation)[0]
+            found = evaluate(task, module, architecture, validation)[0]
+            if best is not None:
+                best.take(found[task.primary], found, module)
+            return found
 
-        epoch = _epoch_steps(train, recipe)
+        def save(**state: Any) -> None:
+            context.save(_Saved(**state).to_dict())
+
+        def so_far() -> dict[str, Any] | None:
+            return None if best is None else best.to_dict()
+
+        def score_end(state: TrainingState) -> dict[str, float]:
+            if state.averaged is not None:
+                put(network, state.averaged)
+            return score(network)
+
+        every = math.ceil(until / NUM_VALIDATIONS) if best is None else math.ceil(longest / NUM_STOPS)
+        every = max(_epoch_steps(train, recipe), every)
         stage: Callable[..., TrainingState] = partial(
             fit,
             Single(network, architecture),
@@ -243,28 +265,41 @@ class Training:
             report=context.report,
             report_every=math.ceil(until / NUM_REPORTS),
             validate=score,
-            validate_every=max(epoch, math.ceil(until / NUM_VALIDATIONS)),
+            validate_every=every,
             checkpoint_s=self.checkpoint_s,
             deadline=context.deadline,
         )
-        trunk = saved.trunk
-        if has_trunk and (trunk is None or trunk.step < schedule.turn):
-            trunk = stage(
-                schedule=schedule.trunk,
-                until=schedule.turn,
-                state=trunk,
-                checkpoint=lambda state: context.save(_Saved(trunk=state).to_dict()),
+        trunk, at_turn = saved.trunk, None
+        try:
+            if best is not None:
+                best.check()
+            if has_trunk and (trunk is None or trunk.step < schedule.turn):
+                trunk = stage(
+                    schedule=schedule.trunk,
+                    until=schedule.turn,
+                    state=trunk,
+                    checkpoint=lambda state: save(trunk=state, best=so_far()),
+                )
+                if best is not None and trunk.step % every == 0:  # as a longer training's trunk is scored here
+                    score_end(trunk)
+                save(trunk=trunk, best=so_far())
+            at_turn = saved.best if saved.branch is not None else so_far()
+            end = stage(
+                schedule=schedule,
+                until=until,
+                state=saved.branch or trunk,
+                checkpoint=lambda state: save(
+                    trunk=trunk, best=at_turn, branch=state, branch_best=so_far(), until=until
+                ),
             )
-            context.save(_Saved(trunk=trunk).to_dict())
-        end = stage(
-            schedule=schedule,
-            until=until,
-            state=saved.branch or trunk,
-            checkpoint=lambda state: context.save(_Saved(trunk=trunk, branch=state, until=until).to_dict()),
-        )
-        if end.averaged is not None:
-            put(network, end.averaged)
-        metrics = score(network)
+            metrics = score_end(end)
+        except _Settled:
+            if at_turn is None and has_trunk:
+                # A longer training would end here too: a promotion has nothing to go on with, and finds so.
+                save(trunk=trunk, best=so_far())
+        if best is not None:
+            network.load_state_dict(best.weights)
+            metrics = dict(best.metrics)
         context.report(until, **{f"validation.{name}": value for name, value in metrics.items()})
         network.to(_CPU)
         if self.keep:
@@ -272,19 +307,78 @@ class Training:
         return metrics
 
 
-class _Saved:
-    """A trial's checkpoint: the trunk that a promotion continues, and while it cools down the branch that is scored."""
+class _Settled(Exception):  # noqa: N818  # no error: it leaves the loop
+    """No validation has been better for as many as the recipe waits."""
+
+
+class _Best:
+    """The best validation so far of a training that ends when there is none better for a while.
+
+    Args:
+        patience: Validations in a row without a better one before the end.
+        maximise: Whether more is better.
+        value, metrics, weights, waited: Where it stands.
+    """
 
     def __init__(
-        self, *, trunk: TrainingState | None = None, branch: TrainingState | None = None, until: int | None = None
+        self,
+        patience: int,
+        maximise: bool,
+        *,
+        value: float | None = None,
+        metrics: Mapping[str, float] | None = None,
+        weights: Mapping[str, torch.Tensor] | None = None,
+        waited: int = 0,
+    ) -> None:
+        self.patience, self.maximise = patience, maximise
+        self.value, self.metrics, self.weights, self.waited = value, metrics or {}, weights or {}, waited
+
+    def take(self, value: float, metrics: Mapping[str, float], module: nn.Module) -> None:
+        """Takes a validation and the weights that it is of.
+
+        Raises:
+            _Settled: it was the last to wait for.
+        """
+        if self.value is None or (value > self.value if self.maximise else value < self.value):
+            self.value, self.metrics, self.weights, self.waited = value, metrics, copied(module.state_dict()), 0
+        else:
+            self.waited += 1
+        self.check()
+
+    def check(self) -> None:
+        """Raises when there is nothing more to wait for."""
+        if self.waited >= self.patience:
+            raise _Settled
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"value": self.value, "metrics": self.metrics, "weights": self.weights, "waited": self.waited}
+
+
+class _Saved:
+    """A trial's checkpoint: the trunk that a promotion continues, and while it cools down the branch that is scored.
+
+    With early stopping also the best validation of the trunk, and of trunk and branch.
+    """
+
+    def __init__(
+        self,
+        *,
+        trunk: TrainingState | None = None,
+        branch: TrainingState | None = None,
+        until: int | None = None,
+        best: dict[str, Any] | None = None,
+        branch_best: dict[str, Any] | None = None,
     ) -> None:
         self.trunk, self.branch, self.until = trunk, branch, until
+        self.best, self.branch_best = best, branch_best
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "trunk": self.trunk and self.trunk.to_dict(),
             "branch": self.branch and self.branch.to_dict(),
             "until": self.until,
+            "best": self.best,
+            "branch_best": self.branch_best,
         }
 
     @classmethod
@@ -303,7 +397,13 @@ class _Saved:
                 f"the continued trial's trunk has {trunk.step} steps, beyond the {turn} of this one of {until} in all:"
                 " continue at a higher fidelity"
             )
-        return cls(trunk=trunk, branch=branch, until=until)
+        return cls(
+            trunk=trunk,
+            branch=branch,
+            until=until,
+            best=state["best"] if has_trunk else None,
+            branch_best=None if branch is None else state["branch_best"],
+        )
 
 
 class _FoldContext:

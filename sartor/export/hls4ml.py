@@ -144,9 +144,11 @@ def _without_traces_of_here(path: Path) -> None:
     """Takes the folder that was written to, and the random name of the library, out of a project."""
     settings = path / "hls4ml_config.yml"
     lines = settings.read_text(encoding="utf-8").splitlines()
+    # YAML quotes a name that could be read as a number, so the whole line goes.
     stamp = next(line.partition(": ")[2] for line in lines if line.startswith("Stamp: ")).strip("'")
-    kept = ["OutputDir: ." if line.startswith("OutputDir: ") else line for line in lines]
-    settings.write_text("\n".join(kept).replace(stamp, LIBRARY) + "\n", encoding="utf-8")
+    new = {"OutputDir: ": "OutputDir: .", "Stamp: ": f"Stamp: {LIBRARY}"}
+    kept = [next((new[key] for key in new if line.startswith(key)), line) for line in lines]
+    settings.write_text("\n".join(kept) + "\n", encoding="utf-8")
     script = path / "build_lib.sh"
     script.write_text(script.read_text(encoding="utf-8").replace(stamp, LIBRARY), encoding="utf-8")
 

@@ -33,6 +33,8 @@ and half the kernel, pooling is by ``mean`` and never by output size.
 | cells, operations on vertices | matrix_cell | ``MatrixCell``, ``MatrixCellNet`` |
 | fabrics | fabric | ``Fabric``, ``FabricNode``, ``FabricConv`` |
 | cells of two inputs | darts_cell | ``DartsCell``, ``DartsNet``, ``skip_connect`` |
+| continuous-time circuits | wiring, closed_form, liquid | ``Wiring``, ``circuit_wiring``, ``random_wiring``, \
+``ClosedFormCircuit``, ``LiquidCircuit`` |
 | sums of small networks | additive, piecewise | ``NeuralAdditive``, ``ShapeNetworks``, ``GroupedLinear``, \
 ``GroupedExU``, ``PiecewiseLinear`` |
 | composition | chain | ``Chain``, ``Stage``, ``ClassifierHead``, ``attach`` |
@@ -42,6 +44,7 @@ from sartor.nets.additive import GroupedExU, GroupedLinear, NeuralAdditive, Shap
 from sartor.nets.attention import SqueezeExcite
 from sartor.nets.cell import Cell, CellNet
 from sartor.nets.chain import Chain, ClassifierHead, Stage, attach
+from sartor.nets.closed_form import ClosedFormCircuit
 from sartor.nets.conv import (
     ConvBnAct,
     DepthwiseSeparable,
@@ -59,6 +62,7 @@ from sartor.nets.dense_connections import DenseBlock, DenseLayer, DenseTransitio
 from sartor.nets.fabric import Fabric, FabricConv, FabricNode
 from sartor.nets.highway import Highway, highway_conv, highway_linear
 from sartor.nets.linear_attention import FourierMixing, linformer_attention, performer_attention
+from sartor.nets.liquid import LiquidCircuit
 from sartor.nets.local_attention import WindowAttention, sliding_window_attention
 from sartor.nets.matrix_cell import MatrixCell, MatrixCellNet
 from sartor.nets.normalisation import ChannelRMSNorm, Standardise, batch_norm, group_norm
@@ -73,6 +77,7 @@ from sartor.nets.transformer import (
     VisionTransformer,
 )
 from sartor.nets.upsampling import PixelShuffle, ResizeConv, TransposedConv
+from sartor.nets.wiring import Wiring, circuit_wiring, random_wiring
 
 __all__ = [
     "AdaptiveAvgPool",
@@ -84,6 +89,7 @@ __all__ = [
     "Chain",
     "ChannelRMSNorm",
     "ClassifierHead",
+    "ClosedFormCircuit",
     "ConvBnAct",
     "DartsCell",
     "DartsNet",
@@ -102,6 +108,7 @@ __all__ = [
     "Highway",
     "GroupedExU",
     "GroupedLinear",
+    "LiquidCircuit",
     "MBConv",
     "MatrixCell",
     "MatrixCellNet",
@@ -123,9 +130,11 @@ __all__ = [
     "TransposedConv",
     "VisionTransformer",
     "WindowAttention",
+    "Wiring",
     "Zero",
     "attach",
     "batch_norm",
+    "circuit_wiring",
     "conv_bn_relu",
     "depthwise_bn_relu",
     "group_norm",
@@ -133,6 +142,7 @@ __all__ = [
     "highway_linear",
     "linformer_attention",
     "performer_attention",
+    "random_wiring",
     "separable_bn_relu",
     "skip_connect",
     "sliding_window_attention",

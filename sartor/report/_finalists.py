@@ -93,10 +93,14 @@ def _drawing(folder: Path, files: Mapping[str, Any], missing: list[str]) -> Draw
         missing.append("Its graph was not recorded.")
         return None
     try:
-        return draw(json.loads((folder / files["graph"].path).read_text(encoding="utf-8")))
+        drawing = draw(json.loads((folder / files["graph"].path).read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, InputError) as error:
         missing.append(f"Its graph cannot be read from {files['graph'].path}: {error}")
         return None
+    if drawing.num_operations and not drawing.sections:
+        missing.append(f"Its graph has {drawing.num_operations} operations and too many edges over many to be drawn.")
+        return None
+    return drawing
 
 
 def _pictures(folder: Path, files: Mapping[str, Any], missing: list[str]) -> list[Picture]:

@@ -11,8 +11,9 @@ import numpy as np
 from PIL import Image
 from scipy import stats
 
-from sartor.pictures import Curve, Gallery, Lines, Matrix, Picture, Table
+from sartor.pictures import Curve, Gallery, Lines, Matrix, Picture, Table, Wires
 from sartor.report._curve import CurveView, curve
+from sartor.report._wires import WiresView, wires
 
 MAX_IMAGES = 60
 """Images of one gallery that are put into the page."""
@@ -85,7 +86,7 @@ class TableView:
     kind: str = "table"
 
 
-View = GalleryView | MatrixView | LinesView | CurveView | TableView
+View = GalleryView | MatrixView | LinesView | CurveView | WiresView | TableView
 
 
 def view(picture: Picture) -> View:
@@ -98,6 +99,8 @@ def view(picture: Picture) -> View:
         return _lines(picture)
     if isinstance(picture, Curve):
         return curve(picture)
+    if isinstance(picture, Wires):
+        return wires(picture)
     return table(picture)
 
 

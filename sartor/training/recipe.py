@@ -36,6 +36,8 @@ class Recipe:
         clip_norm: Largest gradient norm, or None.
         ema_decay: Decay of the averaged weights that are evaluated, or None.
         precision: ``auto`` is bfloat16 autocast where the accelerator has it, else float32.
+        patience: Validations along the way without a better one after which training ends; the weights of the best are
+            scored (early stopping). None: the last weights are.
         label_smoothing: Share of the label's weight spread over all classes, for tasks with classes.
         players: Player name -> fields that differ for it.
     """
@@ -53,6 +55,7 @@ class Recipe:
     clip_norm: float | None = 1.0
     ema_decay: float | None = None
     precision: Precision = "auto"
+    patience: int | None = None
     label_smoothing: float = 0.0
     players: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -76,6 +79,8 @@ class Recipe:
             raise InputError(f"clip_norm must be above 0 or None, got {self.clip_norm}")
         if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
             raise InputError(f"ema_decay must be at least 0 and below 1, or None, got {self.ema_decay}")
+        if self.patience is not None and self.patience < 1:
+            raise InputError(f"patience must be at least 1 or None, got {self.patience}")
         known_fields = {item.name for item in dataclasses.fields(self)} - {"players"}
         for player, own in self.players.items():
             for name in own:

@@ -40,6 +40,11 @@ def sartor(tmp_path, monkeypatch, capsys):
         (["search", "images", "--trials", "2", "--limit", "params=3"], "the closest has params"),
         (["search", "images", "--budget", "0.02s"], "too small"),
         (["search", "images", "--trials", "2", "--resume"], "nothing to resume"),
+        (["train", "tables", "--data", "none.csv", "--target", "y"], "none.csv is not there"),
+        (["train", "images", "--device", "cortex-m5"], "did you mean 'cortex-m7'?"),
+        (["score", "images", "--calibrate", "20", "--n", "3"], "no more than --n"),
+        (["measure", "run", "."], "no folder that sartor measure pack wrote"),
+        (["devices", "show", "eyeris"], "did you mean 'eyeriss'?"),
     ],
 )
 def test_bad_input_is_one_clear_error_and_writes_nothing(sartor, tokens, said, tmp_path):

@@ -90,6 +90,38 @@ def test_edges_go_forward_and_ids_are_positions():
     assert all(source < node.id for node in graph.nodes for source in node.inputs)
 
 
+class Looping(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cell, self.act = nn.Linear(3, 3), nn.ReLU()
+
+    def forward(self, x):
+        for _ in range(6):
+            x = self.act(self.cell(x)) + x
+        return x
+
+
+def test_a_module_that_loops_is_one_node():
+    graph = trace(nn.Sequential(nn.Linear(2, 3), Looping(), nn.Linear(3, 1)), (torch.rand(1, 2),))
+    assert [node.label for node in graph.nodes] == ["input", "Linear 2 to 3", "Looping", "Linear 3 to 1", "output"]
+    assert (graph.nodes[2].macs, graph.nodes[2].params, graph.nodes[2].inputs) == (6 * 9, 12, (1,))
+
+
+def test_a_shared_activation_is_no_loop():
+    class Chain(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers, self.act = nn.ModuleList(nn.Linear(3, 3) for _ in range(6)), nn.ReLU()
+
+        def forward(self, x):
+            for layer in self.layers:
+                x = self.act(layer(x))
+            return x
+
+    graph = trace(nn.Sequential(Chain(), nn.Linear(3, 1)), (torch.rand(1, 3),))
+    assert [node.kind for node in graph.nodes].count("ReLU") == 6
+
+
 def test_a_graph_survives_json():
     graph = trace(TwoBranches(), (torch.zeros(1, 2, 4, 4),))
     plain = json.loads(json.dumps(graph.to_json()))

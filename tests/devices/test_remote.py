@@ -1,6 +1,9 @@
 import http.client
 import json
+import socket
+import struct
 import threading
+import time
 
 import pytest
 import torch
@@ -71,6 +74,21 @@ def test_the_token_may_be_in_a_file(tmp_path, monkeypatch):
 def test_a_server_needs_a_token_worth_guessing():
     with pytest.raises(InputError, match="at least 16 characters"):
         MeasureServer("short", port=0)
+
+
+def test_a_client_that_goes_away_is_one_line_and_the_next_is_served(server, capfd):
+    with socket.create_connection(server.server_address) as client:
+        client.sendall(
+            f"POST /measure HTTP/1.1\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 9000\r\n\r\n".encode()
+        )
+        # Closing with a linger of zero resets the connection, as a machine that is switched off does.
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert Remote(server.url).name == f"remote {server.device.name}"
+    said, deadline = "", time.monotonic() + 10
+    while "went away" not in said and time.monotonic() < deadline:
+        time.sleep(0.01)
+        said += "".join(capfd.readouterr())
+    assert "went away: ConnectionResetError" in said and "Traceback" not in said
 
 
 def test_a_port_in_use_is_said(server):
@@ -154,7 +172,7 @@ def test_networks_are_carried_there_and_figures_back(model, tmp_path, capsys, mo
 
 
 def test_a_folder_that_was_not_packed_is_refused(tmp_path):
-    with pytest.raises(InputError, match="is no folder of sartor measure pack"):
+    with pytest.raises(InputError, match="is no folder that sartor measure pack wrote"):
         unpack(tmp_path)
 
 

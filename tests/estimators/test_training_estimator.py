@@ -57,8 +57,24 @@ def test_digits_are_learned():
 
 @pytest.mark.parametrize(
     "recipe",
-    [{}, {"ema_decay": None, "optimizer": "sgd"}, {"schedule": "cosine"}, {"schedule": "constant"}, {"cooldown": 1.0}],
-    ids=["trapezoid", "sgd without average", "cosine", "constant", "all cooldown"],
+    [
+        {},
+        {"ema_decay": None, "optimizer": "sgd"},
+        {"schedule": "cosine"},
+        {"schedule": "constant"},
+        {"cooldown": 1.0},
+        {"patience": 1},
+        {"patience": 2, "schedule": "cosine"},
+    ],
+    ids=[
+        "trapezoid",
+        "sgd without average",
+        "cosine",
+        "constant",
+        "all cooldown",
+        "early stopping",
+        "early stopping of cosine",
+    ],
 )
 def test_every_schedule_conforms(recipe: dict[str, Any]):
     task = small(**recipe)
@@ -136,6 +152,52 @@ def test_the_weights_kept_are_those_that_were_scored():
     again, predictions = evaluate(task, fresh.network, task.baseline(), task.data().validation)
     assert again == metrics
     assert all(isinstance(array, np.ndarray) for array in predictions.values())
+
+
+def test_early_stopping_scores_and_keeps_the_best_weights_and_ends_when_patience_does():
+    class Scripted(Digits):
+        """Its metric follows a script, validation by validation."""
+
+        def __init__(self, values: list[float]) -> None:
+            super().__init__(rows=96)
+            self.recipe = dataclasses.replace(self.recipe, batch_size=32, patience=2)
+            script = iter(values)
+            self.metrics = {"score": Metric(lambda predictions: next(script))}
+
+    class Keeping(NullContext):
+        def __init__(self) -> None:
+            self.saved: dict[str, Any] | None = None
+            self.kept: dict[str, Any] = {}
+            self.steps: list[int] = []
+
+        def load(self) -> dict[str, Any] | None:
+            return self.saved
+
+        def save(self, state: Any) -> None:
+            self.saved = dict(state)
+
+        def keep(self, name: str, state: Any) -> None:
+            self.kept = dict(state)
+
+        def report(self, step: int, **values: float) -> None:
+            self.steps.append(step)
+
+    # Of 27 steps each third is scored: the second score is the best, and two more are waited for.
+    task, context = Scripted([0.1, 0.5, 0.2, 0.3]), Keeping()
+    found = training(task, keep=True).estimate(candidate(task), fidelity=Fidelity(9), seed=0, context=context)
+    assert found == {"score": 0.5} and max(context.steps[:-1]) <= 12
+    assert context.saved is not None and context.saved["best"]["waited"] == 2
+    shorter, short = Scripted([0.1, 0.5]), Keeping()
+    with pytest.raises(StopIteration):
+        training(shorter, keep=True).estimate(candidate(shorter), fidelity=Fidelity(9), seed=0, context=short)
+    for name, tensor in context.kept.items():
+        assert torch.equal(tensor, context.saved["best"]["weights"][name])
+    # What has ended stays so, however much longer it may train.
+    again = Scripted([])
+    assert training(again).estimate(candidate(again), fidelity=Fidelity(9), seed=0, context=context) == found
+    # Without an end the last score counts as the others do.
+    rising = Scripted([0.1 * i for i in range(1, 30)])
+    assert estimated(rising, Fidelity(9))["score"] == pytest.approx(0.9)
 
 
 def test_series_are_reported_at_steps_that_do_not_depend_on_time():

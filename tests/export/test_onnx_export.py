@@ -140,7 +140,7 @@ def test_outputs_that_are_not_numbers_are_a_difference(tmp_path, ready_made):
     broken = network()
     with torch.no_grad():
         broken[5].bias.fill_(float("nan"))
-    with pytest.raises(ExportError, match="differs from torch by inf"):
+    with pytest.raises(ExportError, match="gives an output that is not a number"):
         export_onnx(broken, INPUTS, tmp_path / "a.onnx", description={})
 
 
@@ -159,7 +159,7 @@ def test_what_cannot_be_exported_says_why_and_nothing_else(tmp_path, capfd):
         def forward(self, x):
             return x if x.sum() > 0 else -x
 
-    with pytest.raises(ExportError, match="torch cannot export this network to ONNX: .*data-dependent"):
+    with pytest.raises(ExportError, match="a value of a tensor decides what is computed"):
         export_onnx(Branching(), (torch.rand(1, 3),), tmp_path / "a.onnx", description={})
     assert list(tmp_path.iterdir()) == []
     assert capfd.readouterr() == ("", "")

@@ -108,6 +108,13 @@ def test_a_cycle_is_an_error_that_names_a_node_and_an_empty_graph_is_empty() -> 
     assert draw({"nodes": []}).sections == ()
 
 
+def test_edges_over_many_layers_without_number_are_not_drawn_but_counted() -> None:
+    # A loop over time: each step reads the one before and a piece of what was made at the beginning.
+    steps = [node(2 + i, "linear", *((1 + i, 0) if i else (0,))) for i in range(100)]
+    drawing = draw({"nodes": [node(0, "input"), *steps]})
+    assert drawing.sections == () and drawing.num_operations == 101
+
+
 def test_a_second_input_stands_above_its_reader_and_unknown_inputs_are_left_out() -> None:
     nodes = [node(0, "input 0"), node(1, "Conv2d a", 0), node(2, "input 1"), node(3, "cat", 1, 2, 99)]
     drawing = draw({"nodes": nodes})

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sartor.pictures import Curve, Gallery, Lines, Matrix, Table
+from sartor.pictures import Curve, Gallery, Lines, Matrix, Table, Wires
 from sartor.report._pictures import MAX_IMAGES, MAX_SIDE, GalleryView, MatrixView, confusion, interval, per_class, view
 
 
@@ -105,3 +105,27 @@ def test_a_curve_is_drawn_inside_its_axes_with_its_band_and_density() -> None:
         assert drawn.left <= px <= drawn.right and 0 <= py <= drawn.bottom and tip.startswith(("a, t ", "b, t "))
     named = view(Curve(np.arange(2.0), y[:1, :2], y[:1, :2], y[:1, :2], np.array([0.9, 0.1]), ticks=("no", "yes")))
     assert [text for _, text in named.x_ticks] == ["no", "yes"] and named.bars[0].height > named.bars[1].height
+
+
+def test_a_circuit_is_drawn_layer_by_layer_with_signs_and_strengths() -> None:
+    drawn = view(
+        Wires(
+            layer=np.array([0, 0, 1, 1, 2]),
+            activity=np.array([1.0, 1.0, 0.2, 3.0, 0.5]),
+            source=np.array([0, 1, 2, 2, 3]),
+            target=np.array([2, 3, 2, 3, 4]),
+            weight=np.array([0.5, -2.0, 1.0, -1.0, 0.1]),
+            names=("x", "y", "a", "b", "<m>"),
+            tips=("seen", "seen", "idle", "busy", "acts"),
+            layers=("sensory", "inter", "motor"),
+        )
+    )
+    assert drawn.kind == "wires" and [name for _, name in drawn.layers] == ["sensory", "inter", "motor"]
+    columns = [neuron.x for neuron in drawn.neurons]
+    assert columns[0] == columns[1] < columns[2] == columns[3] < columns[4] and columns[4] < drawn.width
+    assert all(0 < neuron.y < drawn.height and 0 <= neuron.fill <= 1 for neuron in drawn.neurons)
+    assert drawn.neurons[3].tip == "b: busy"
+    # The strongest last and thickest.
+    assert drawn.synapses[-1].tip == "y inhibits b: -2" and not drawn.synapses[-1].excites
+    assert [s.width for s in drawn.synapses] == sorted(s.width for s in drawn.synapses)
+    assert "a excites a: 1" in {synapse.tip for synapse in drawn.synapses}

@@ -16,13 +16,14 @@ from sartor.export.predict import predict
 from sartor.pictures import Curve, Matrix, Table
 from sartor.registry import find
 from sartor.tasks.tables import SPEC
+from sartor.tasks.tables.network import left_out
 from sartor.tasks.tables.pairs import binned, interaction_gain, rank_pairs
 from sartor.tasks.tables.preprocess import date_part
 from sartor.tasks.tables.task import Tables
 from sartor.testing.tasks import check_task
-from sartor.training import Single, fit
+from sartor.training import Single, Step, fit
 
-SMALL = {"network.units": 16, "network.members": 2, "network.depth": 1}
+SMALL = {"network.units": 8, "network.members": 8, "network.depth": 1}
 
 
 def rows_of(num: int = 120, seed: int = 0) -> list[dict[str, Any]]:
@@ -230,17 +231,64 @@ def test_copies_of_a_row_stay_in_one_part(tmp_path: Path) -> None:
         row.pop("id")
     task = Tables(write(tmp_path / "a.csv", rows + rows), target="price")
     assert noted(task, "60 rows are exact copies of others")
-    parts = task._prepared.parts
-    assert (parts[:60] == parts[60:]).all()
+    parts, folds = task._prepared.parts, task._prepared.folds
+    assert (parts[:60] == parts[60:]).all() and (folds[:60] == folds[60:]).all()
 
 
 def test_parts_have_their_shares_of_each_class() -> None:
     prepared = Tables()._prepared
-    for part, share in (("train", 0.7), ("validation", 0.15), ("test", 0.15)):
+    for part, share in (("train", 0.85), ("test", 0.15)):
         rows = prepared.parts == part
         assert rows.mean() == pytest.approx(share, abs=0.01)
         assert prepared.y[rows].mean() == pytest.approx(prepared.y.mean(), abs=0.03)
     assert (Tables(split_seed=1)._prepared.parts != prepared.parts).any()
+    drawn = Tables(validation=0.15)._prepared
+    assert (drawn.parts == "validation").mean() == pytest.approx(0.15, abs=0.01)
+    assert ((drawn.parts == "test") == (prepared.parts == "test")).all()
+
+
+def test_each_training_row_is_scored_by_the_members_that_left_it_out_alone() -> None:
+    task = Tables("wine")
+    model, _ = trained(task, 20)
+    splits = task.data()
+    assert sorted(splits.ids) == ["test", "train"] and len(splits.validation) == len(splits.train)
+    found = task.predict(model, splits.validation)["probabilities"]
+    folds = splits.train.columns["folds"].numpy()
+    with torch.no_grad():
+        scores = model.scores(model.terms(splits.train.columns["x"])).double()
+    for row in range(0, len(folds), 7):
+        wanted = scores[folds[row, 0], row].softmax(-1).numpy()
+        assert np.allclose(found[row], wanted, atol=1e-5)
+    counts = np.bincount(folds[:, 0], minlength=8)
+    assert counts.min() >= len(folds) // 8 - 2 and counts.max() <= len(folds) // 8 + 3
+    given = Tables("wine", validation=0.2)
+    assert "folds" not in given.data().validation.columns
+
+
+def test_a_member_learns_from_its_own_rows_alone() -> None:
+    task = Tables("wine")
+    space = task.space()
+    architecture = space.architecture({**task.baseline(), **SMALL})
+    network = Candidate(task, space, architecture, seed=1).network
+    torch.nn.init.normal_(network.shapes.last.weight)
+    batch = task.data().train.take(slice(0, 40))
+    step = Step(0, 1, 0, task.recipe_for(architecture), architecture=architecture)
+    (task.loss(network, batch, step) * 1000).backward()
+    before = network.bias.grad.clone()
+    network.zero_grad()
+    left_out = batch["folds"][:, 0] == 2
+    batch["y"] = torch.where(left_out, (batch["y"] + 1) % 3, batch["y"])
+    (task.loss(network, batch, step) * 1000).backward()
+    assert left_out.any() and torch.allclose(network.bias.grad[2], before[2], atol=1e-4)
+    assert not torch.allclose(network.bias.grad[3], before[3], atol=1e-4)
+
+
+@pytest.mark.parametrize("members", [2, 3, 8, 16, 32])
+def test_every_row_is_left_out_by_a_share_of_the_members(members: int) -> None:
+    folds = torch.from_numpy(np.random.default_rng(0).integers(0, 8, (300, 4)))
+    out = left_out(members, folds)
+    assert out.shape == (members, 300)
+    assert (out.sum(0) == max(1, members // 8)).all()
 
 
 @pytest.mark.parametrize(

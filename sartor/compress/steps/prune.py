@@ -119,10 +119,17 @@ def prune(network: nn.Module, options: Options, context: StepContext) -> Outcome
         record["rounds"].append(found["record"])
         if number == 0:
             record["stays"] = found["stays"]
-        epochs = context.epochs / 2 if last and options.rounds > 1 else context.epochs / 2 / max(1, options.rounds - 1)
-        epochs = context.epochs if options.rounds == 1 else epochs
-        network = context.fine_tune(f"tuned-{number}", found["network"], epochs=epochs)
+        network = context.fine_tune(
+            f"tuned-{number}", found["network"], epochs=context.epochs * _share_of_training(number, options.rounds)
+        )
     return Outcome(network, record)
+
+
+def _share_of_training(number: int, rounds: int) -> float:
+    """Returns the share of all training that follows a round: half the last, the others share the rest."""
+    if rounds == 1:
+        return 1.0
+    return 0.5 if number == rounds - 1 else 0.5 / (rounds - 1)
 
 
 def inputs_of(network: nn.Module, context: StepContext) -> tuple[Any, ...]:

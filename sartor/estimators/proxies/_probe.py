@@ -27,6 +27,11 @@ _ACTIVATIONS = (
 )
 _WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear)
 _CONVOLUTIONS = _WEIGHTED[:6]
+_POOLS = (
+    *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d),
+    *(nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d),
+    *(nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d),
+)
 _NO_BLOCKS = "it has no list of at least two blocks (nn.Sequential, nn.ModuleList)"
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
@@ -62,7 +67,8 @@ class Probe:
         self.num_samples = len(inputs[0])
         self._seed = seed
         self._handles: list[RemovableHandle] = []
-        self._was_training = {module: module.training for module in network.modules()}
+        self._modules = list(network.modules())
+        self._was_training = [module.training for module in self._modules]
         self._agreement: Tensor | None = None
         self._codes: list[Tensor] = []
         self._features: list[Tensor] = []
@@ -78,7 +84,7 @@ class Probe:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._unhook()
-        for module, training in self._was_training.items():
+        for module, training in zip(self._modules, self._was_training, strict=True):
             module.training = training
 
     def generator(self, what: str) -> torch.Generator:
@@ -114,9 +120,9 @@ class Probe:
     def _training(self) -> Iterator[None]:
         """Training mode, but no module drops anything, and no running statistics are changed."""
         self.network.train()
-        held = [(module._buffers, dict(module._buffers)) for module in self.network.modules()]
-        for module in self.network.modules():
-            if isinstance(module, _DropoutNd | nn.MultiheadAttention | nn.RReLU):
+        held = [(module._buffers, dict(module._buffers)) for module in self._modules if module._buffers]
+        for module in self._modules:
+            if isinstance(module, (_DropoutNd, nn.MultiheadAttention, nn.RReLU)):
                 module.eval()
         for buffers, own in held:
             buffers.update({name: None if each is None else each.clone() for name, each in own.items()})
@@ -128,7 +134,7 @@ class Probe:
 
     def _hook(self) -> None:
         wants = self.needs
-        for module in self.network.modules():
+        for module in self._modules:
             if wants & {"patterns", "codes"} and isinstance(module, _ACTIVATIONS):
                 self._handles.append(module.register_forward_hook(self._see_pattern))
             if "features" in wants and isinstance(module, _CONVOLUTIONS):
@@ -243,44 +249,53 @@ class Probe:
         return [part.mean() for part in each.chunk(parts)]
 
     @cached_property
+    def _backward(self) -> list[tuple[list[Tensor | None], float]]:
+        """Of the losses of the whole batch, or of either half where a proxy asks for these: gradients of parameters and
+        of outputs of weighted layers, and the share of the batch's loss.
+        """
+        of = [*self.parameters, *(output for _, output in self._weighted)]
+        losses = self.losses(self.output, 2 if "halves" in self.needs else 1)
+        # The first half has one sample more where their number is odd.
+        first = math.ceil(self.num_samples / len(losses)) / self.num_samples
+        return [
+            (list(torch.autograd.grad(loss, of, retain_graph=True, allow_unused=True)), share)
+            for loss, share in zip(losses, (first, 1 - first), strict=False)
+        ]
+
+    def _whole(self, at: int) -> Tensor | None:
+        """Returns one gradient of the loss of the whole batch."""
+        parts = [(gradients[at], share) for gradients, share in self._backward]
+        if len(parts) == 1:
+            return parts[0][0]
+        whole: Tensor | None = None
+        for gradient, share in parts:
+            if gradient is not None:
+                whole = gradient * share if whole is None else torch.add(whole, gradient, alpha=share)
+        return whole
+
+    @cached_property
     def halves(self) -> list[tuple[nn.Parameter, Tensor, Tensor]]:
-        first, second = self.losses(self.output, 2)
-        one = torch.autograd.grad(first, self.parameters, retain_graph=True, allow_unused=True)
-        other = torch.autograd.grad(second, self.parameters, retain_graph=True, allow_unused=True)
+        (one, _), (other, _) = self._backward
         return [
             (parameter, a, b)
-            for parameter, a, b in zip(self.parameters, one, other, strict=True)
+            for parameter, a, b in zip(self.parameters, one, other, strict=False)
             if a is not None and b is not None
         ]
 
     @cached_property
-    def _backward(self) -> tuple[list[tuple[nn.Parameter, Tensor]], list[tuple[nn.Module, Tensor]]]:
-        """One backward pass: gradients of parameters and of outputs of weighted layers."""
-        (loss,) = self.losses(self.output, 1)
-        outputs = [output for _, output in self._weighted]
-        found = torch.autograd.grad(loss, [*self.parameters, *outputs], retain_graph=True, allow_unused=True)
-        own, others = found[: len(self.parameters)], found[len(self.parameters) :]
-        gradients = [(p, g) for p, g in zip(self.parameters, own, strict=True) if g is not None]
-        saliency = [
-            (module, (output * gradient).detach())
-            for (module, output), gradient in zip(self._weighted, others, strict=True)
-            if gradient is not None
-        ]
-        return gradients, saliency
+    def gradients(self) -> list[tuple[nn.Parameter, Tensor]]:
+        found = [(parameter, self._whole(at)) for at, parameter in enumerate(self.parameters)]
+        return [(parameter, gradient) for parameter, gradient in found if gradient is not None]
 
     @cached_property
-    def gradients(self) -> list[tuple[nn.Parameter, Tensor]]:
-        if "halves" in self.needs:
-            # The first half has one sample more where their number is odd.
-            share = math.ceil(self.num_samples / 2) / self.num_samples
-            return [(parameter, share * a + (1 - share) * b) for parameter, a, b in self.halves]
-        return self._backward[0]
-
-    @property
     def saliency(self) -> list[tuple[nn.Module, Tensor]]:
-        if not self._backward[1]:
+        found = [
+            (module, output.detach(), self._whole(at))
+            for at, (module, output) in enumerate(self._weighted, len(self.parameters))
+        ]
+        if not any(gradient is not None for _, _, gradient in found):
             raise LookupError("it has no convolutions or linear layers")
-        return self._backward[1]
+        return [(module, output * gradient) for module, output, gradient in found if gradient is not None]
 
     @cached_property
     def jacobian(self) -> Tensor:
@@ -301,35 +316,36 @@ class Probe:
         return float(counter.flops / 2)
 
     @cached_property
-    def flow(self) -> list[Tensor]:
-        """Absolute weights times their gradients of the output's sum, for ones as input, in double precision."""
+    def flow(self) -> Tensor:
+        """Absolute weights times their gradients of the output's sum, for ones as input, in double precision: ``[m]``,
+        zero where nothing flows.
+        """
         from torch.func import functional_call
 
-        for module in self.network.modules():
+        for module in self._modules:
             if isinstance(module, nn.RNNBase):
                 raise LookupError(f"through {type(module).__name__} nothing flows along sums of products")
         self.network.eval()
         state = {
             name: each.detach().double() for name, each in self.network.named_buffers() if each.is_floating_point()
         }
-        weights = {
-            name: each.detach().double().abs().requires_grad_() for name, each in self.network.named_parameters()
-        }
+        own = dict(self.network.named_parameters())
+        # All weights are one tensor, converted and differentiated at once, of which layers get views.
+        weights = torch.cat([each.detach().flatten() for each in own.values()]).double().abs().requires_grad_()
+        parts = torch.split(weights, [each.numel() for each in own.values()])
+        shaped = {name: part.view_as(each) for (name, each), part in zip(own.items(), parts, strict=True)}
         inputs = [
             torch.ones_like(each[:1], dtype=torch.float64) if each.is_floating_point() else each[:1]
             for each in self.inputs
         ]
-        with sdpa_kernel(SDPBackend.MATH), _SumsOfProducts():  # type: ignore[no-untyped-call]
+        with sdpa_kernel(SDPBackend.MATH):  # type: ignore[no-untyped-call]
             try:
-                found = _first(functional_call(self.network, {**state, **weights}, tuple(inputs)))
+                found = _first(functional_call(self.network, {**state, **shaped}, tuple(inputs)))
             except RuntimeError as error:
                 raise LookupError(f"it cannot run in double precision: {error}") from None
-        gradients = torch.autograd.grad(found.sum(), list(weights.values()), allow_unused=True)
-        return [
-            (weight.detach() * gradient).abs()
-            for weight, gradient in zip(weights.values(), gradients, strict=True)
-            if gradient is not None
-        ]
+        _refuse_softmax(found)
+        (gradient,) = torch.autograd.grad(found.sum(), weights)
+        return (weights.detach() * gradient).abs()
 
     def units_on(self, *inputs: Tensor) -> list[Tensor]:
         """Returns which units are on for other inputs, ``[n, units]`` of each activation, in evaluation mode."""
@@ -344,26 +360,49 @@ class Probe:
             raise LookupError("it has no activation modules (nn.ReLU, nn.GELU, ...) that are on or off")
         return found
 
-    def before_the_head(self, first: Tensor) -> tuple[Tensor, list[float]]:
-        """Returns the output of the last block, and the deviations that batch normalisation divided by on the way."""
+    def before_the_head(self, first: Tensor) -> Tensor:
+        """Returns the output of the last block, normalised by the batch."""
         if not self.blocks:
             raise LookupError(_NO_BLOCKS)
         last: list[Tensor] = []
-        deviations: list[float] = []
 
         def see(module: nn.Module, seen: Any, output: Tensor) -> None:
             if module is self.blocks[-1]:
                 last.append(output)
-            if isinstance(module, _NORMS):
-                axes = [axis for axis in range(seen[0].ndim) if axis != 1]
-                deviations.append(float((seen[0].var(axes, correction=0).mean() + module.eps).sqrt()))
 
-        self._passes(see, (*_NORMS, type(self.blocks[-1])), (first, *self.inputs[1:]), training=True)
-        return last[-1], deviations
+        self._passes(see, (type(self.blocks[-1]),), (first, *self.inputs[1:]), training=True)
+        return last[-1]
+
+    def deviations(self, first: Tensor) -> tuple[Tensor, list[float]]:
+        """Returns `before_the_head`, and the deviations that batch normalisation divided by on the way."""
+        found: list[float] = []
+
+        def see(module: nn.Module, seen: Any, output: Tensor) -> None:
+            axes = [axis for axis in range(seen[0].ndim) if axis != 1]
+            if module.running_var is None:
+                variance = seen[0].var(axes, correction=0)
+            else:
+                # Without memory it is the batch's, which the layer has computed; unbiased.
+                num = seen[0].numel() // seen[0].shape[1]
+                variance = module.running_var * ((num - 1) / num)
+            found.append(float((variance.mean() + module.eps).sqrt()))
+
+        norms = [module for module in self._modules if isinstance(module, _NORMS)]
+        kept = [module.momentum for module in norms]
+        handles = [module.register_forward_hook(see) for module in norms]
+        try:
+            for module in norms:
+                module.momentum = 1.0
+            return self.before_the_head(first), found
+        finally:
+            for module, momentum in zip(norms, kept, strict=True):
+                module.momentum = momentum
+            for handle in handles:
+                handle.remove()
 
     def _passes(self, see: Any, kinds: tuple[type, ...], inputs: Sequence[Tensor], *, training: bool) -> None:
         self.network.eval()
-        handles = [module.register_forward_hook(see) for module in self.network.modules() if isinstance(module, kinds)]
+        handles = [module.register_forward_hook(see) for module in self._modules if isinstance(module, kinds)]
         try:
             with torch.no_grad(), self._training() if training else nullcontext():
                 self.network(*inputs)
@@ -385,14 +424,22 @@ class Probe:
 
     @cached_property
     def blocks(self) -> list[nn.Module]:
-        """The longest list of modules in the network, the outermost of equal ones: what is done one after the other."""
-        lists = [m for m in self.network.modules() if isinstance(m, nn.Sequential | nn.ModuleList) and len(m) > 1]
-        return list(max(lists, key=len)) if lists else []
+        """The longest list of modules in the network, the outermost of equal ones: what is done one after the other.
+
+        Pooling on its own is no block: it learns nothing, and thins out features whatever the architecture.
+        """
+        lists = [
+            [block for block in module if not isinstance(block, _POOLS)]
+            for module in self._modules
+            if isinstance(module, (nn.Sequential, nn.ModuleList))
+        ]
+        longest = max(lists, key=len, default=[])
+        return longest if len(longest) > 1 else []
 
     @property
     def weighted(self) -> list[nn.Module]:
         """Convolutions and linear layers."""
-        return [module for module in self.network.modules() if isinstance(module, _WEIGHTED)]
+        return [module for module in self._modules if isinstance(module, _WEIGHTED)]
 
 
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -410,21 +457,29 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
 
-class _SumsOfProducts(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Refuses attention: its softmax shares out what flows, however large weights are."""
+def _refuse_softmax(output: Tensor) -> None:
+    """Refuses attention: its softmax shares out what flows, however large weights are.
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if "softmax" in func.__name__:
-            raise LookupError("through a softmax (attention) nothing flows along sums of products")
-        return func(*args, **(kwargs or {}))
+    Raises:
+        LookupError: There is a softmax between the weights and the output.
+    """
+    seen, left = set(), [output.grad_fn]
+    while left:
+        node = left.pop()
+        if node is not None and node not in seen:
+            if "Softmax" in node.name():
+                raise LookupError("through a softmax (attention) nothing flows along sums of products")
+            seen.add(node)
+            left.extend(before for before, _ in node.next_functions)
 
 
 def _entropy(maps: Tensor) -> float:
     """Returns the entropy of the spectrum of the covariance of channels, of ``[n, channels, ...]``."""
-    rows = maps.flatten(2).transpose(1, 2).reshape(-1, maps.shape[1]) if maps.ndim > 2 else maps
-    rows = rows.double()
-    rows = rows - rows.mean(0)
-    values = torch.linalg.eigvalsh(rows.T @ rows / len(rows)).clamp(min=0)
+    rows = maps.flatten(2) if maps.ndim > 2 else maps.T[None]
+    rows = rows - rows.mean((0, 2), keepdim=True)
+    # One product a sample: no copy with the channels last.
+    covariance = torch.bmm(rows, rows.transpose(1, 2)).sum(0, dtype=torch.float64) / (len(rows) * rows.shape[2])
+    values = torch.linalg.eigvalsh(covariance).clamp(min=0)
     shares = values / values.sum().clamp(min=1e-12)
     return float(-(shares * torch.log(shares + 1e-8)).sum())
 

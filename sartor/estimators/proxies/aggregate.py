@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 AGGREGATE = "aggregate"
 """What it is called beside the scores that it is made of."""
-INGREDIENTS = ("az-expressivity", "az-progressivity", "logsynflow", "naswot")
+INGREDIENTS = ("az-expressivity", "growth", "logsynflow", "naswot")
 """Of Sartor's own: how rich features are and become, how much flows, how well samples are told apart."""
 
 

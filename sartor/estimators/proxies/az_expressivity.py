@@ -17,6 +17,7 @@ SPEC = Spec(
     "sartor.estimators.proxies.az_expressivity:az_expressivity",
     "entropy of the blocks' features",
     citation="Lee and Ham 2024, arXiv:2403.19232",
+    version=2,
 )
 
 

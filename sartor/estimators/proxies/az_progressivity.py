@@ -18,6 +18,7 @@ SPEC = Spec(
     "sartor.estimators.proxies.az_progressivity:az_progressivity",
     "growth of the blocks' entropy",
     citation="Lee and Ham 2024, arXiv:2403.19232",
+    version=2,
 )
 
 

@@ -19,6 +19,7 @@ SPEC = Spec(
     "sartor.estimators.proxies.az_trainability:az_trainability",
     "scale of the blocks' Jacobians",
     citation="Lee and Ham 2024, arXiv:2403.19232",
+    version=2,
 )
 
 

@@ -24,7 +24,7 @@ SPEC = Spec(
 def _score(probe: Probe) -> float:
     import torch
 
-    return float(sum(torch.log1p(each).sum() for each in probe.flow))
+    return float(torch.log1p(probe.flow).sum())
 
 
 logsynflow = Proxy("logsynflow", frozenset({"own"}), _score)

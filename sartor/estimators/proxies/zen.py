@@ -21,6 +21,7 @@ SPEC = Spec(
     "sartor.estimators.proxies.zen:zen",
     "change of the features with the input",
     citation="Lin et al. 2021, arXiv:2102.01063",
+    version=2,
 )
 
 
@@ -36,8 +37,8 @@ def _score(probe: Probe) -> float:
     drawn = probe.generator("zen")
     noise = torch.randn(first.shape, generator=drawn).to(first)
     moved = noise + _SHIFT * torch.randn(first.shape, generator=drawn).to(first)
-    features, deviations = probe.before_the_head(noise)
-    others, _ = probe.before_the_head(moved)
+    features, deviations = probe.deviations(noise)
+    others = probe.before_the_head(moved)
     return float(torch.log((features - others).abs().mean() + 1e-12)) + sum(map(math.log, deviations))
 
 

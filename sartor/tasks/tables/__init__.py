@@ -15,13 +15,16 @@ not is taken for missing and counted. Columns that are the same in every row, or
 free text), are left out and named. Rows without a target are left out and counted; more than half are an error. The
 network takes float32 ``(n, features)`` with NaN where a value is missing, and encodes inside.
 
-**Parts.** A column ``split`` is honoured; missing parts are drawn, stratified by the target and seeded
-(``split_seed``). Exact copies of a row stay in one part, and so do all rows of an id where ``group`` names its column;
-an id in two given parts is an error.
+**Parts.** A column ``split`` is honoured; a missing test part is drawn, stratified by the target and seeded
+(``split_seed``). No rows are kept for validation unless they are given or ``validation`` says how many: each training
+row is scored by the members of the ensemble that have not learnt from it (out of bag, Breiman 1996). Exact copies of a
+row stay in one part and one bag, and so do all rows of an id where ``group`` names its column; an id in two given parts
+is an error.
 
 **Network.** A neural additive model: ``output = bias + sum of terms``, a term a small network of one feature or of a
-pair (``sartor.nets.additive``), the mean of an ensemble whose members each leave out a seventh of the rows. Numbers are
-encoded piecewise linearly. Pairs are those that explain most of what single features leave (``pairs``, FAST).
+pair (``sartor.nets.additive``), the mean of an ensemble whose members each leave out an eighth of the rows. Training
+ends when validation gets no better. Numbers are encoded piecewise linearly. Pairs are those that explain most of what
+single features leave (``pairs``, FAST); they are ranked on all training rows, so validation favours pairs a little.
 
 **Space.** Bins, units, depth, kind of unit, dropout, feature dropout, pairs, members, the penalty on terms, learning
 rate, weight decay. The baseline is a model without pairs.

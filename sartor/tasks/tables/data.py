@@ -3,36 +3,32 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sartor.columns import MISSING, SUFFIXES, Column, Kind, column_named, read_columns
+from sartor.columns import MISSING, SUFFIXES, Column, Kind, column_named, listed, read_columns
+from sartor.data import TEST, TRAIN, VALIDATION, draw_parts, named_parts, spread
 from sartor.errors import DataError, InputError, MissingExtraError, near
-from sartor.tasks.tables.options import Options, listed
+from sartor.targets import as_category, check_training_target, read_target
+from sartor.tasks.tables.options import Options
 from sartor.tasks.tables.preprocess import OTHER, WEEKDAYS, Feature, Form, Part, date_part
 
 NAMED = ("breast-cancer", "diabetes", "wine")
 DEFAULT = "breast-cancer"
-TRAIN, VALIDATION, TEST = "train", "validation", "test"
-PART_WORDS = {
-    "train": TRAIN, "training": TRAIN, "validation": VALIDATION, "valid": VALIDATION, "val": VALIDATION,
-    "dev": VALIDATION, "test": TEST, "testing": TEST, "holdout": TEST,
-}  # fmt: skip
+FOLDS = 8
+"""Members of an ensemble leave out different ones of so many equal shares of the training rows."""
+PARTITIONS = 4
+"""Ways in which training rows are shared out: more members than folds begin again with another."""
 FEWEST_ROWS = 20
-MAX_WHOLE_CLASSES = 10
-"""A target of at most so many different whole numbers is taken for classes."""
-MAX_CLASSES = 100
 IDENTIFYING = 0.5
 """Different texts over rows from which a column of text is taken to identify rows."""
 FEW_TEXTS = 50
 COUNTING = 0.5
 """Share of rows whose number is one more than that of the row before from which a column is taken to count rows."""
-UNBALANCED = 20.0
-"""Rows of the largest class over those of the smallest at which a person is told."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +40,7 @@ class Prepared:
         y: Target: float64 ``(n,)`` numbers, or int64 positions in ``classes``.
         parts: Part of each row.
         ids: int64 ``(n,)``: equal for rows that must be in one part.
+        folds: Fold of each training row in each partition, int64 ``(n, PARTITIONS)``; rows of one id are in one.
         rows: Number of each row in the file, from 1.
         form: How columns become ``x``.
         classes: Names; none for numbers.
@@ -56,6 +53,7 @@ class Prepared:
     y: np.ndarray
     parts: np.ndarray
     ids: np.ndarray
+    folds: np.ndarray
     rows: np.ndarray
     form: Form
     classes: tuple[str, ...]
@@ -109,17 +107,6 @@ def read(source: str | None, options: Options) -> tuple[dict[str, Column], str]:
     return columns, target
 
 
-def as_category(column: Column) -> Column:
-    """Returns a column of numbers as one of categories."""
-    if column.kind == "category":
-        return column
-    known = ~column.missing
-    different, codes = np.unique(column.values[known], return_inverse=True)
-    values = np.full(len(column), -1, np.int64)
-    values[known] = codes
-    return Column(column.name, "category", values, tuple(f"{value:g}" for value in different))
-
-
 def _bundled(name: str) -> tuple[dict[str, Column], str]:
     try:
         from sklearn import datasets
@@ -162,7 +149,7 @@ def prepare(columns: Mapping[str, Column], target: str, options: Options) -> Pre
     left_out = [column_named(columns, name, "to ignore").name for name in listed(options.ignore)]
     group = None if options.group is None else column_named(columns, options.group, "of groups")
     split = None if options.split is None else column_named(columns, options.split, "of parts")
-    y, classes, known = _target(column_named(columns, target, "the target"), options, notes)
+    y, classes, known = read_target(column_named(columns, target, "the target"), options.purpose, notes)
     if not known.all():
         columns = {name: Column(c.name, c.kind, c.values[known], c.labels) for name, c in columns.items()}
         group = group and columns[group.name]
@@ -174,70 +161,20 @@ def prepare(columns: Mapping[str, Column], target: str, options: Options) -> Pre
     special = {target, *left_out, *(c.name for c in (group, split) if c is not None)}
     candidates = {name: c for name, c in columns.items() if name not in special}
     candidates = _telling(candidates, notes)
-    parts, ids = _parts(candidates, y, classes, group, split, options, notes)
+    parts, ids = _parts(candidates, y, group, split, options, notes)
     train = parts == TRAIN
     form = Form(tuple(_features(candidates, train, options.levels, notes)), (*MISSING, *listed(options.missing)))
     if not form.features:
         raise DataError("no feature is left: every other column is constant, identifies rows, or is ignored")
     x, unknown = form.encode(candidates)
     notes += unknown
-    _check_classes(y[train], classes, notes)
+    check_training_target(y[train], classes, notes)
     digest = hashlib.sha256(repr((form, classes, target)).encode())
     for array in (x, y, parts.astype("U10"), ids):
         digest.update(np.ascontiguousarray(array).data.cast("B"))
     rows = np.flatnonzero(known) + 1
-    return Prepared(x, y, parts, ids, rows, form, classes, target, digest.hexdigest()[:16], tuple(notes))
-
-
-def _target(column: Column, options: Options, notes: list[str]) -> tuple[np.ndarray, tuple[str, ...], np.ndarray]:
-    """Returns the target, its classes (none for numbers), and which rows have one."""
-    known = ~column.missing
-    num_missing = int((~known).sum())
-    if num_missing:
-        if num_missing > len(column) / 2:
-            raise DataError(
-                f"the target {column.name!r} is missing in {num_missing} of {len(column)} rows: more than half"
-            )
-        notes.append(f"{num_missing} rows have no target {column.name!r} and are left out")
-    if column.kind == "date":
-        raise DataError(f"the target {column.name!r} is of dates: expected numbers or categories")
-    purpose = options.purpose
-    if purpose == "regression" and column.kind == "category":
-        raise DataError(
-            f"purpose regression, but the target {column.name!r} is of categories, e.g. {column.labels[:3]}"
-        )
-    if purpose == "auto":
-        purpose = "classification" if column.kind == "category" else "regression"
-        different = np.unique(column.values[known])
-        whole = column.kind == "number" and bool((different == np.rint(different)).all())
-        if whole and len(different) <= MAX_WHOLE_CLASSES:
-            purpose = "classification"
-            if len(different) > 2:
-                notes.append(
-                    f"the target {column.name!r} has {len(different)} different whole numbers, which are taken for"
-                    " classes; --purpose regression predicts numbers"
-                )
-    if purpose == "regression":
-        values = column.values.astype(np.float64)
-        if len(np.unique(values[known])) < 2:
-            raise DataError(f"the target {column.name!r} is the same in every row: there is nothing to predict")
-        return values, (), known
-    categories = as_category(column)
-    present = np.unique(categories.values[known])
-    if len(present) < 2:
-        raise DataError(
-            f"the target {column.name!r} has one class, {categories.labels[int(present[0])]!r}: expected at least two"
-            if len(present)
-            else f"the target {column.name!r} has no value"
-        )
-    if len(present) > MAX_CLASSES:
-        raise DataError(
-            f"the target {column.name!r} has {len(present)} classes, e.g. {categories.labels[:3]}: at most"
-            f" {MAX_CLASSES} are told apart; is it the right column, or one of numbers?"
-        )
-    position = np.full(len(categories.labels) + 1, -1, np.int64)
-    position[present] = np.arange(len(present))
-    return position[categories.values], tuple(categories.labels[i] for i in present), known
+    folds = _folds(ids, y, train, options.split_seed)
+    return Prepared(x, y, parts, ids, folds, rows, form, classes, target, digest.hexdigest()[:16], tuple(notes))
 
 
 def _telling(columns: dict[str, Column], notes: list[str]) -> dict[str, Column]:
@@ -308,33 +245,12 @@ def _categories(column: Column, values: np.ndarray, levels: int, notes: list[str
     return Feature(column.name, kind="category", levels=(*(column.labels[i] for i in kept), OTHER))
 
 
-def _check_classes(y: np.ndarray, classes: tuple[str, ...], notes: list[str]) -> None:
-    if not classes:
-        if len(np.unique(y)) < 2:
-            raise DataError("the target is the same in every row of the training part")
-        return
-    counts = np.bincount(y, minlength=len(classes))
-    absent = [classes[i] for i in np.flatnonzero(counts == 0)]
-    if absent:
-        raise DataError(
-            f"the training part has no row of {', '.join(map(repr, absent[:5]))}: add rows of these classes, or leave"
-            " their rows out"
-        )
-    low, high = int(counts.argmin()), int(counts.argmax())
-    if counts[high] >= UNBALANCED * counts[low]:
-        notes.append(
-            f"classes are unbalanced: {classes[high]!r} has {counts[high]} training rows, {classes[low]!r}"
-            f" {counts[low]}: look at balanced_accuracy too"
-        )
-
-
 # --- parts
 
 
 def _parts(
     columns: Mapping[str, Column],
     y: np.ndarray,
-    classes: tuple[str, ...],
     group: Column | None,
     split: Column | None,
     options: Options,
@@ -355,13 +271,13 @@ def _parts(
     parts = np.full(num, TRAIN, object)
     given: set[str] = set()
     if split is not None:
-        parts = _given(split)
+        parts = named_parts(split)
         given = set(parts.tolist())
         if TRAIN not in given:
             raise DataError(f"the column {split.name!r} gives parts, but none for training: expected train")
     drawn = [(TEST, options.test)] if options.test > 0 and TEST not in given else []
-    drawn += [(VALIDATION, options.validation)] if VALIDATION not in given else []
-    _draw(parts, ids, y, classes, drawn, options.split_seed)
+    drawn += [(VALIDATION, options.validation)] if options.validation and VALIDATION not in given else []
+    draw_parts(parts, ids, y, drawn, options.split_seed)
     if group is None and split is None and len(np.unique(copies)) < num:
         notes.append(f"{num - len(np.unique(copies))} rows are exact copies of others: copies stay in one part")
     elif split is not None:
@@ -371,71 +287,20 @@ def _parts(
     return parts, ids
 
 
-def _given(split: Column) -> np.ndarray:
-    if split.missing.any():
-        raise DataError(f"{int(split.missing.sum())} rows have no part in the column {split.name!r}: fill them")
-    words = [label.strip().lower() for label in split.labels]
-    for word in words:
-        if word not in PART_WORDS:
-            raise DataError(f"column {split.name!r}: unknown part {word!r}{near(word, PART_WORDS)}")
-    parts: np.ndarray = np.array([PART_WORDS[word] for word in words], object)[split.values]
-    return parts
-
-
 def _copies(columns: Mapping[str, Column], y: np.ndarray) -> np.ndarray:
     """Returns a number for each row, equal for exact copies, int64 ``(n,)``."""
     table = np.stack([*(np.nan_to_num(c.values.astype(np.float64), nan=-np.pi) for c in columns.values()), y], 1)
     return np.unique(table, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
 
 
-def _draw(
-    parts: np.ndarray,
-    ids: np.ndarray,
-    y: np.ndarray,
-    classes: tuple[str, ...],
-    drawn: Sequence[tuple[str, float]],
-    seed: int,
-) -> None:
-    """Moves ids from training to the parts that are drawn: by shares of each class, or of the range of numbers.
-
-    Raises:
-        DataError: an id is in two given parts, or there are too few ids.
-    """
-    different, first, group = np.unique(ids, return_index=True, return_inverse=True)
-    _check_given(parts, ids, different, group)
-    free = parts[first] == TRAIN
-    if free.sum() < 2 * (1 + len(drawn)):
-        raise DataError(f"{int(free.sum())} different ids for training are too few to draw {len(drawn)} parts from")
-    rng = np.random.default_rng([seed, 0x7AB1E])
-    order = rng.permutation(np.flatnonzero(free))
-    # Stratified: those of like target are neighbours, and each stretch gives its share.
-    strata = y[first][order]
-    order = order[np.argsort(strata, kind="stable")]
-    place = (np.arange(len(order)) * _GOLDEN + rng.random()) % 1.0
-    low = 0.0
-    chosen = parts[first].copy()
-    for part, share in drawn:
-        inside = (place >= low) & (place < low + share)
-        if not inside.any():
-            inside[rng.integers(len(inside))] = True
-        chosen[order[inside]] = part
-        low += share
-    parts[:] = chosen[group]
-
-
-_GOLDEN = 0.6180339887498949
-"""Multiples of the golden ratio spread evenly over 0..1 in every stretch (Weyl), so each stretch gives its share."""
-
-
-def _check_given(parts: np.ndarray, ids: np.ndarray, different: np.ndarray, group: np.ndarray) -> None:
-    names = sorted(set(parts.tolist()))
-    code = np.array([names.index(part) for part in parts.tolist()])
-    low, high = np.full(len(different), len(names)), np.full(len(different), -1)
-    np.minimum.at(low, group, code)
-    np.maximum.at(high, group, code)
-    both = different[low < high]
-    if len(both):
-        raise DataError(
-            f"{len(both)} ids are in two parts that the data give: all rows of an id must be in one part, or scores"
-            " tell nothing about new ids"
-        )
+def _folds(ids: np.ndarray, y: np.ndarray, train: np.ndarray, seed: int) -> np.ndarray:
+    """Returns the fold of each training row in each partition, int64 ``(n, PARTITIONS)``; 0 for other rows."""
+    folds = np.zeros((len(y), PARTITIONS), np.int64)
+    _, first, group = np.unique(ids[train], return_index=True, return_inverse=True)
+    rng = np.random.default_rng([seed, 0xF01D])
+    for partition in range(PARTITIONS):
+        order, place = spread(np.arange(len(first)), y[train][first], rng)
+        own = np.empty(len(first), np.int64)
+        own[order] = place * FOLDS
+        folds[train, partition] = own[group]
+    return folds

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sartor.nets.additive import NeuralAdditive
 from sartor.nets.piecewise import PiecewiseLinear, quantile_edges
+from sartor.tasks.tables.data import FOLDS
 from sartor.tasks.tables.preprocess import Feature
 
 CLIPPED = 0.005
@@ -102,11 +103,33 @@ class Additive(nn.Module):
         """Returns the sums of each member before scaling, ``(members, n, outputs)``."""
         return terms.sum(0) + self.network.bias + self.offset / self.scale
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, folds: Tensor | None = None) -> Tensor:
         """Returns logits ``(n, classes)``, or numbers in the target's unit, ``(n, 1)``.
 
         Args:
             x: float32 ``(n, features)``: numbers, positions of categories, NaN where missing.
+            folds: Of training rows, int64 ``(n, partitions)``: only members that have not learnt from a row answer it.
         """
-        score = self.scores(self.terms(x)).mean(0) * self.scale
+        scores = self.scores(self.terms(x))
+        if folds is None:
+            score = scores.mean(0) * self.scale
+        else:
+            asked = left_out(self.network.members, folds)[..., None].to(scores.dtype)
+            score = (scores * asked).sum(0) / asked.sum(0) * self.scale
         return torch.cat((torch.zeros_like(score), score), 1) if self.two_classes else score
+
+
+def left_out(members: int, folds: Tensor) -> Tensor:
+    """Returns which members do not learn from which training rows, bool ``(members, n)``.
+
+    As many members as there are folds leave out one each; more begin again with the folds of another partition, fewer
+    leave out several. So each row is left out by at least one member, and never by all of two or more.
+
+    Args:
+        members: At least 2.
+        folds: Of the rows in each partition, int64 ``(n, partitions)``, 0 .. FOLDS - 1.
+    """
+    member = torch.arange(members, device=folds.device)
+    each = min(members, FOLDS)
+    partition = (member // each) % folds.shape[1]
+    return torch.eq(folds[:, partition].t() % each, (member % each)[:, None])

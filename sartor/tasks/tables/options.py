@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 from sartor.data import check_shares
-from sartor.errors import InputError, near
+from sartor.errors import InputError
+from sartor.targets import Purpose, check_purpose
 from sartor.task import Task
-
-Purpose = Literal["auto", "regression", "classification"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,8 @@ class Options(Task.Options):
         split: Column that says which part each row is in: train, validation or test.
         missing: Further texts, by commas, that stand for a missing value.
         levels: Most categories of a column that are told apart; rarer ones are one.
-        validation: Share of the rows that scores architectures, where the data have no such part.
+        validation: Share of the rows that scores architectures, where the data have no such part; None: no part is
+            kept for that, each row is scored by the networks of the ensemble that have not learnt from it.
         test: Share of the rows that is kept back to test finalists, where the data have no such part.
         split_seed: Seed of the parts that are drawn.
     """
@@ -38,7 +37,7 @@ class Options(Task.Options):
     split: str | None = None
     missing: str = ""
     levels: int = 32
-    validation: float = 0.15
+    validation: float | None = None
     test: float = 0.15
     split_seed: int = 0
 
@@ -46,10 +45,4 @@ class Options(Task.Options):
         check_shares(self.validation, self.test, self.split_seed)
         if self.levels < 2:
             raise InputError(f"levels: expected at least 2, got {self.levels}")
-        if self.purpose not in get_args(Purpose):
-            raise InputError(f"purpose: there is no {self.purpose!r}{near(self.purpose, get_args(Purpose))}")
-
-
-def listed(text: str) -> tuple[str, ...]:
-    """Returns the names in a text that separates them by commas."""
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+        check_purpose(self.purpose)

@@ -8,9 +8,9 @@ from typing import Any
 from sartor.nets.additive import NeuralAdditive
 from sartor.space import Architecture, OneOf, Shared, Space
 
-BINS = (1, 8, 16, 32, 64)
+BINS = (1, 4, 8, 16, 32, 64)
 """Bins of a number: 1 is the number itself, scaled."""
-UNITS = (16, 32, 64)
+UNITS = (8, 16, 32)
 MAX_PAIRS = 60
 PAIRS_A_FEATURE = (0.5, 1.0, 2.0, 3.0)
 
@@ -45,7 +45,7 @@ def make_space(num_features: int, num_levels: int, num_outputs: int) -> Space:
         feature_dropout=OneOf(0.0, 0.05, 0.2),
         pairs=OneOf(*pair_counts(num_features)),
         pair_units=OneOf(*UNITS),
-        members=OneOf(2, 4, 8),
+        members=OneOf(8, 16, 32),
     )
     space = Space(
         {
@@ -66,8 +66,8 @@ def hand_designed(space: Space) -> Architecture:
     """Returns the additive model without pairs that a person would have taken."""
     return space.architecture(
         {
-            "bins": 8, "unit": "relu", "network.units": 32, "network.depth": 1, "network.dropout": 0.3,
-            "network.feature_dropout": 0.05, "network.pairs": 0, "network.pair_units": 32, "network.members": 4,
-            "penalty": 1e-3, "recipe.learning_rate": 2e-3, "recipe.weight_decay": 1e-2,
+            "bins": 16, "unit": "relu", "network.units": 16, "network.depth": 1, "network.dropout": 0.0,
+            "network.feature_dropout": 0.0, "network.pairs": 0, "network.pair_units": 16, "network.members": 16,
+            "penalty": 1e-3, "recipe.learning_rate": 5e-3, "recipe.weight_decay": 1e-2,
         }
     )  # fmt: skip

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sartor.columns import read_columns
-from sartor.data import Rows, Splits
+from sartor.data import TEST, TRAIN, VALIDATION, Rows, Sealed, Splits
 from sartor.errors import InputError
 from sartor.metrics import (
     accuracy,
@@ -29,8 +29,8 @@ from sartor.metrics import (
 from sartor.nets.additive import NeuralAdditive
 from sartor.pictures import Lines, Matrix, Picture
 from sartor.task import Metric, Predictions, Task
-from sartor.tasks.tables.data import DEFAULT, TEST, TRAIN, VALIDATION, Prepared, load
-from sartor.tasks.tables.network import Additive, Encoder
+from sartor.tasks.tables.data import DEFAULT, Prepared, load
+from sartor.tasks.tables.network import Additive, Encoder, left_out
 from sartor.tasks.tables.options import Options
 from sartor.tasks.tables.pairs import rank_pairs
 from sartor.tasks.tables.shapes import Shapes
@@ -42,15 +42,14 @@ if TYPE_CHECKING:
     from sartor.training import Step
 
 PREDICT_BATCH = 4096
-STEPS = 1500
-"""Of a full training: enough for small subnetworks to come near their best."""
-LONGEST_EPOCHS = 60.0
+STEPS = 3000
+"""Of a full training, which ends when rows left out are no longer predicted better: few need as many."""
+LONGEST_EPOCHS = 120.0
 """Of few rows, on which longer trainings overfit."""
+PATIENCE = 6
+"""Of 32 validations."""
 BATCHES = ((1_500, 64), (8_000, 128), (30_000, 256), (math.inf, 512))
 """Rows a step, by training rows: few rows need many steps, of many each step may see more."""
-LEFT_OUT = 7
-"""Each member of an ensemble leaves out one in so many training rows, so that members differ as new data would."""
-MOST_MEMBERS = 16
 NUM_CHUNKS = 20
 """Stretches of the target's range in the picture of predictions."""
 
@@ -78,7 +77,7 @@ class Tables(Task):
         options: See ``Options``; a file needs ``target``.
 
     Attributes:
-        epochs: Of a full training: about 1,500 steps, at most 60 epochs.
+        epochs: Of the longest training: about 3,000 steps, at most 120 epochs.
         class_names: In the order of the logits; none for numbers.
 
     Raises:
@@ -111,7 +110,7 @@ class Tables(Task):
         batch = next(size for rows, size in BATCHES if len(y) <= rows)
         batch = min(batch, max(2, len(y) // 4))
         self.recipe = Recipe(
-            optimizer="adamw", learning_rate=2e-3, weight_decay=1e-2, batch_size=batch, ema_decay=0.99, warmup=0.05
+            learning_rate=5e-3, weight_decay=1e-2, batch_size=batch, ema_decay=0.97, warmup=0.05, patience=PATIENCE
         )
         self.epochs = float(round(min(LONGEST_EPOCHS, max(4.0, STEPS * batch / len(y)))))
         self._splits: Splits | None = None
@@ -122,20 +121,24 @@ class Tables(Task):
     def data(self) -> Splits:
         if self._splits is None:
             rows = {name: self._prepared.rows_of(name) for name in (TRAIN, VALIDATION, TEST)}
-            self._splits = Splits.of(
-                self._rows, rows, self._prepared.ids, fingerprint=self._prepared.fingerprint, notes=self._prepared.notes
-            )
+            # Without a part of its own, validation is of the training rows, each by those that left it out.
+            test = rows[TEST]
+            self._splits = Splits(
+                self._rows(rows[TRAIN], with_folds=True),
+                self._rows(rows[VALIDATION]) if len(rows[VALIDATION]) else self._rows(rows[TRAIN], with_folds=True),
+                Sealed(lambda: self._rows(test)) if len(test) else None,
+                ids={name: self._prepared.ids[own] for name, own in rows.items() if len(own)},
+                fingerprint=self._prepared.fingerprint,
+                notes=self._prepared.notes,
+            ).check()
         return self._splits
 
-    def _rows(self, index: np.ndarray) -> Rows:
-        rng = np.random.default_rng(self.options.split_seed)
-        lots = rng.integers(0, LEFT_OUT**MOST_MEMBERS, len(self._prepared.y))
-        return Rows(
-            x=torch.from_numpy(self._prepared.x[index]),
-            y=torch.from_numpy(self._prepared.y[index]),
-            lot=torch.from_numpy(lots[index]),
-            row=torch.from_numpy(self._prepared.rows[index]),
-        )
+    def _rows(self, index: np.ndarray, *, with_folds: bool = False) -> Rows:
+        prepared = self._prepared
+        columns = {"x": prepared.x, "y": prepared.y, "row": prepared.rows}
+        if with_folds:
+            columns["folds"] = prepared.folds
+        return Rows(**{name: torch.from_numpy(column[index]) for name, column in columns.items()})
 
     @cached_property
     def pairs(self) -> list[tuple[int, int]]:
@@ -163,9 +166,7 @@ class Tables(Task):
         model = self._training[2]
         terms = model.terms(batch["x"])
         scores = model.scores(terms)
-        members = scores.shape[0]
-        powers = LEFT_OUT ** torch.arange(members, device=scores.device)
-        own = ((batch["lot"] // powers[:, None]) % LEFT_OUT > 0).to(scores.dtype)
+        own = (~left_out(len(scores), batch["folds"])).to(scores.dtype)
         each = self._losses(scores, batch["y"], step.recipe.label_smoothing)
         loss = (each * own).sum() / own.sum().clamp(min=1)
         penalty = 0.0 if step.architecture is None else float(step.architecture.get("penalty", 0.0))
@@ -208,14 +209,15 @@ class Tables(Task):
         return (torch.zeros(batch_size, len(self.form.features)),)
 
     def predict(self, deployed: nn.Module, part: Rows) -> Predictions:
-        """Returns the output for each row of a part.
+        """Returns the output for each row of a part; for training rows, of the members that left a row out.
 
         Returns:
             ``row`` int64 ``(n,)``, its number in the file; ``label`` int64 ``(n,)`` and ``probabilities`` float64
             ``(n, classes)``, or ``target`` and ``value`` float64 ``(n,)``.
         """
         with torch.no_grad():
-            outputs = torch.cat([deployed(chunk) for chunk in part.columns["x"].split(PREDICT_BATCH)]).double()
+            given = [part.columns[name].split(PREDICT_BATCH) for name in ("x", "folds") if name in part.columns]
+            outputs = torch.cat([deployed(*chunk) for chunk in zip(*given, strict=True)]).double()
         common = {"row": part.columns["row"].numpy()}
         truth = part.columns["y"].numpy()
         if self.class_names:

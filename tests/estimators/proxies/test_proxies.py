@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sartor.errors import InputError, UnsupportedNetworkError
 from sartor.estimators.proxies import DEAD, load, score
+from sartor.estimators.proxies._probe import Probe
 from sartor.estimators.proxies.aggregate import INGREDIENTS, aggregate
 from sartor.registry import specs
 from sartor.testing.proxies import check_proxy, check_together, make_networks
@@ -312,3 +313,56 @@ def test_the_aggregate_puts_the_dead_last_and_punishes_one_bad_rank():
     assert found[3] == -math.inf and found.argmax() == 0
     assert found[0] == pytest.approx(math.log(4 / 5) + math.log(3 / 5))
     assert set(INGREDIENTS) <= set(NAMES)
+
+
+def test_growth_is_the_smallest_share_by_which_entropies_grow(convolutional):
+    network, (x,) = convolutional
+    with Probe(network, [x], frozenset({"entropies"})) as probe:
+        entropies = probe.entropies
+    shares = [after / before - 1 for before, after in zip(entropies, entropies[1:], strict=False)]
+    assert len(shares) > 1 and value_of("growth", network, (x,)) == pytest.approx(min(shares), rel=1e-4)
+
+
+def test_entropy_is_of_the_eigenvalues_of_the_covariance_of_channels(convolutional):
+    _, (x,) = convolutional
+    maps = x + torch.randn(x.shape[1], 1, 1) * 3
+    rows = maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1]).double().numpy()
+    shares = np.linalg.eigvalsh(np.cov(rows.T, bias=True))
+    shares /= shares.sum()
+    network = nn.Sequential(nn.Identity(), nn.Flatten(2))
+    with Probe(network, [maps], frozenset({"entropies"})) as probe:
+        assert probe.entropies[0] == pytest.approx(-(shares * np.log(shares)).sum(), rel=1e-4)
+
+
+def test_pooling_on_its_own_is_no_block():
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3)]
+    body = nn.Sequential(layers[0], nn.AvgPool2d(2), layers[1], nn.MaxPool2d(2), layers[2])
+    pooled = nn.Sequential(body, nn.Flatten())
+    with Probe(pooled, [torch.randn(4, 3, 20, 20)], frozenset({"entropies"})) as probe:
+        assert probe.blocks == layers and len(probe.entropies) == 3
+
+
+def test_gradients_by_halves_add_up_to_those_of_the_batch(convolutional):
+    network, (x,) = convolutional
+    odd = x[:7]
+    for name in ("fisher", "snip", "grad-norm"):
+        assert score(network, (odd,), load(name, "zico"))[name] == pytest.approx(
+            value_of(name, network, (odd,)), rel=1e-4
+        )
+
+
+def test_zen_scales_by_the_deviations_of_the_batch_and_leaves_normalisation_as_it_was():
+    torch.manual_seed(0)
+    norms = [nn.BatchNorm2d(4), nn.BatchNorm2d(4, track_running_stats=False)]
+    blocks = nn.Sequential(nn.Conv2d(3, 4, 3), norms[0], nn.Conv2d(4, 4, 3), norms[1])
+    network = nn.Sequential(blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    noise = torch.randn(5, 3, 9, 9)
+    with Probe(network, [noise], frozenset()) as probe:
+        features, deviations = probe.deviations(noise)
+    before = [blocks[0](noise)]
+    before.append(blocks[2](norms[0](before[0])))
+    expected = [math.sqrt(float(each.detach().var((0, 2, 3), correction=0).mean()) + 1e-5) for each in before]
+    assert deviations == pytest.approx(expected, rel=1e-4)
+    assert torch.allclose(features, norms[1](before[1]), atol=1e-5)
+    assert norms[0].momentum == 0.1 and int(norms[0].num_batches_tracked) == 1
