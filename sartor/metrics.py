@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sartor.task import Predictions
+from sartor.task import Metric, Predictions
 
 NUM_BINS = 15
 """Bins of the calibration error (Guo et al. 2017)."""
@@ -80,3 +80,24 @@ def r_squared(predictions: Predictions) -> float:
     target = predictions["target"]
     spread = ((target - target.mean()) ** 2).sum()
     return float(1 - ((predictions["value"] - target) ** 2).sum() / spread) if spread else 0.0
+
+
+OF_CLASSES = {
+    "cross_entropy": Metric(cross_entropy, "min", "nats"),
+    "accuracy": Metric(accuracy),
+    "balanced_accuracy": Metric(balanced_accuracy),
+    "calibration_error": Metric(calibration_error, "min"),
+}
+OF_NUMBERS = {
+    "rmse": Metric(root_mean_squared_error, "min"),
+    "mae": Metric(mean_absolute_error, "min"),
+    "r2": Metric(r_squared),
+}
+"""What is measured of classes and of numbers, the primary metric first."""
+
+
+def metrics_of(num_classes: int) -> dict[str, Metric]:
+    """Returns the metrics of so many classes, two of them with ``auc``; of numbers for 0."""
+    if not num_classes:
+        return dict(OF_NUMBERS)
+    return {**OF_CLASSES, "auc": Metric(area_under_curve)} if num_classes == 2 else dict(OF_CLASSES)

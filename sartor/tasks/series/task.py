@@ -13,19 +13,9 @@ from torch.nn import functional
 
 from sartor.data import TEST, TRAIN, VALIDATION, Rows, Splits
 from sartor.errors import DivergedError
-from sartor.metrics import (
-    accuracy,
-    area_under_curve,
-    balanced_accuracy,
-    calibration_error,
-    confusion,
-    cross_entropy,
-    mean_absolute_error,
-    r_squared,
-    root_mean_squared_error,
-)
+from sartor.metrics import OF_CLASSES, OF_NUMBERS, confusion, metrics_of
 from sartor.pictures import Lines, Matrix, Picture, Table
-from sartor.task import Metric, Predictions, Task
+from sartor.task import Predictions, Task
 from sartor.tasks.series.data import Parts, load, missing_of
 from sartor.tasks.series.network import Deployed, SeriesNetwork
 from sartor.tasks.series.options import Options
@@ -46,18 +36,6 @@ SEEN = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 MOST_CHANNELS, PATH_POINTS, DASH = 3, 400, 0.006
 """Of the picture of a path; half the length of what marks an observation, of the whole."""
 
-_OF_CLASSES = {
-    "cross_entropy": Metric(cross_entropy, "min", "nats"),
-    "accuracy": Metric(accuracy),
-    "balanced_accuracy": Metric(balanced_accuracy),
-    "calibration_error": Metric(calibration_error, "min"),
-}
-_OF_NUMBERS = {
-    "rmse": Metric(root_mean_squared_error, "min"),
-    "mae": Metric(mean_absolute_error, "min"),
-    "r2": Metric(r_squared),
-}
-
 
 class Series(Task):
     """Irregularly sampled series with missing values, to a class or a number. See the package's page.
@@ -77,7 +55,7 @@ class Series(Task):
     """
 
     Options = Options
-    metrics = {**_OF_NUMBERS, **_OF_CLASSES}
+    metrics = {**OF_NUMBERS, **OF_CLASSES}
 
     def __init__(self, source: str | None = None, **options: Any) -> None:
         super().__init__(source, **options)
@@ -85,14 +63,8 @@ class Series(Task):
         self.class_names, self.channels = self._parts.classes, self._parts.channels
         train = self._parts.series.take(self._parts.rows_of(TRAIN))
         y = self._parts.y[self._parts.rows_of(TRAIN)]
-        if self.class_names:
-            self.metrics = dict(_OF_CLASSES)
-            if len(self.class_names) == 2:
-                self.metrics["auc"] = Metric(area_under_curve)
-            self._offset, self._scale = 0.0, 1.0
-        else:
-            self.metrics = dict(_OF_NUMBERS)
-            self._offset, self._scale = float(y.mean()), float(y.std())
+        self.metrics = metrics_of(len(self.class_names))
+        self._offset, self._scale = (0.0, 1.0) if self.class_names else (float(y.mean()), float(y.std()))
         self.num_outputs = len(self.class_names) or 1
         flat = train.values.reshape(-1, len(self.channels)).astype(np.float64)
         self._mean = np.nanmean(flat, 0)

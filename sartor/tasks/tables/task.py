@@ -15,20 +15,10 @@ from torch.nn import functional
 from sartor.columns import read_columns
 from sartor.data import TEST, TRAIN, VALIDATION, Rows, Sealed, Splits
 from sartor.errors import InputError
-from sartor.metrics import (
-    accuracy,
-    area_under_curve,
-    balanced_accuracy,
-    calibration_error,
-    confusion,
-    cross_entropy,
-    mean_absolute_error,
-    r_squared,
-    root_mean_squared_error,
-)
+from sartor.metrics import OF_CLASSES, OF_NUMBERS, confusion, metrics_of
 from sartor.nets.additive import NeuralAdditive
 from sartor.pictures import Lines, Matrix, Picture
-from sartor.task import Metric, Predictions, Task
+from sartor.task import Predictions, Task
 from sartor.tasks.tables.data import DEFAULT, Prepared, load
 from sartor.tasks.tables.network import Additive, Encoder, left_out
 from sartor.tasks.tables.options import Options
@@ -53,18 +43,6 @@ BATCHES = ((1_500, 64), (8_000, 128), (30_000, 256), (math.inf, 512))
 NUM_CHUNKS = 20
 """Stretches of the target's range in the picture of predictions."""
 
-_OF_CLASSES = {
-    "cross_entropy": Metric(cross_entropy, "min", "nats"),
-    "accuracy": Metric(accuracy),
-    "balanced_accuracy": Metric(balanced_accuracy),
-    "calibration_error": Metric(calibration_error, "min"),
-}
-_OF_NUMBERS = {
-    "rmse": Metric(root_mean_squared_error, "min"),
-    "mae": Metric(mean_absolute_error, "min"),
-    "r2": Metric(r_squared),
-}
-
 
 class Tables(Task):
     """Rows of a table: numbers, categories, dates and missing values to a number or a class.
@@ -85,19 +63,14 @@ class Tables(Task):
     """
 
     Options = Options
-    metrics = {**_OF_NUMBERS, **_OF_CLASSES}
+    metrics = {**OF_NUMBERS, **OF_CLASSES}
 
     def __init__(self, source: str | None = None, **options: Any) -> None:
         super().__init__(source, **options)
         self._prepared: Prepared = load(source, self.options)
         self.form, self.class_names = self._prepared.form, self._prepared.classes
         num_classes = len(self.class_names)
-        if num_classes:
-            self.metrics = dict(_OF_CLASSES)
-            if num_classes == 2:
-                self.metrics["auc"] = Metric(area_under_curve)
-        else:
-            self.metrics = dict(_OF_NUMBERS)
+        self.metrics = metrics_of(num_classes)
         train = self._prepared.rows_of(TRAIN)
         self._x, y = self._prepared.x[train], self._prepared.y[train]
         if num_classes:
