@@ -101,6 +101,22 @@ def draw_parts(
     parts[:] = chosen[group]
 
 
+def share_out(num: int, validation: float, test: float, seed: int | None) -> np.ndarray:
+    """Returns the part of each of so many, at least one in each part that has a share.
+
+    Args:
+        num: How many.
+        validation, test: Shares; ``test`` may be 0.
+        seed: Of the draw; None: in order, the first are for training, the last for the test.
+    """
+    num_validation = max(1, round(validation * num))
+    num_test = max(1, round(test * num)) if test else 0
+    part = np.array([TRAIN] * (num - num_validation - num_test) + [VALIDATION] * num_validation + [TEST] * num_test)
+    if seed is None:
+        return part
+    return part[np.argsort(np.random.default_rng(seed).permutation(num))]
+
+
 def spread(members: np.ndarray, target: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Returns positions, those of like target as neighbours, and places in 0..1 of which each stretch has its share.
 

@@ -11,15 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from sartor.columns import SUFFIXES, Column, column_named, read_columns
-from sartor.data import Rows, Sealed, Splits
+from sartor.columns import SUFFIXES, Column, column_named, listed, read_columns
+from sartor.data import TEST, TRAIN, VALIDATION, Rows, Sealed, Splits, share_out
 from sartor.errors import DataError, InputError, near
 from sartor.registry import resolve
 from sartor.tasks.control.environments import Actions, Environment, Episodes, Policy, by_row
 from sartor.tasks.control.options import Options
 
 DEFAULT = "CartPole-v1"
-TRAIN, VALIDATION, TEST = "train", "validation", "test"
 FIRST_SEED = {TRAIN: 0, VALIDATION: 1_000_000, TEST: 2_000_000}
 """Of the episodes of a part; those of ``split_seed`` are so many times ``SEEDS_APART`` behind."""
 SEEDS_APART = 10_000_000
@@ -301,10 +300,7 @@ def _parts(num: int, options: Options) -> np.ndarray:
         raise DataError(
             f"{num} episodes of demonstrations: expected at least {FEWEST_EPISODES}, so that each part has some"
         )
-    num_validation = max(1, round(options.validation * num))
-    num_test = max(1, round(options.test * num)) if options.test else 0
-    part = np.array([TRAIN] * (num - num_validation - num_test) + [VALIDATION] * num_validation + [TEST] * num_test)
-    return part[np.argsort(np.random.default_rng(options.split_seed).permutation(num))]
+    return share_out(num, options.validation, options.test, options.split_seed)
 
 
 # --- files
@@ -390,7 +386,7 @@ def _named(
     path: str, columns: dict[str, Column], given: str, prefix: str, others: tuple[str, ...]
 ) -> list[Column]:
     if given:
-        return [column_named(columns, name.strip(), prefix) for name in given.split(",")]
+        return [column_named(columns, name, prefix) for name in listed(given)]
     found = [column for name, column in columns.items() if name.lower().startswith(prefix) and name not in others]
     if not found:
         raise DataError(

@@ -175,6 +175,8 @@ class Reinforcement(Learner):
     state: Tensor
     num_windows: Tensor
     mean_return: Tensor
+    mean: Tensor
+    spread: Tensor
 
     def __init__(
         self, environment: Environment, options: Options, mean: Tensor, spread: Tensor, reward_spread: float,
@@ -201,9 +203,6 @@ class Reinforcement(Learner):
         self.register_buffer("state", torch.zeros(most, state_size))
         self.register_buffer("num_windows", torch.zeros((), dtype=torch.int64))
         self.register_buffer("mean_return", torch.zeros(()))
-
-    mean: Tensor
-    spread: Tensor
 
     def _imitates(self, step: Step) -> bool:
         return self.imitate is not None and step.fraction < IMITATED

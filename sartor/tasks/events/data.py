@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sartor.columns import Column, column_named, read_columns
+from sartor.data import TRAIN, share_out
 from sartor.errors import DataError, near
 from sartor.tasks.events.options import Options
 from sartor.tasks.events.windows import Sequences, padded
@@ -23,7 +24,6 @@ TRUE_MU = (0.2, 0.1, 0.15)
 TRUE_ALPHA = ((0.5, 0.3, 0.0), (0.0, 0.6, 0.3), (0.2, 0.0, 0.4))
 TRUE_BETA = ((1.5, 1.0, 1.0), (1.0, 2.0, 1.2), (0.8, 1.0, 1.5))
 """Of the simulated sequences: three types that excite themselves and one another, 0.65 children an event."""
-TRAIN, VALIDATION, TEST = "train", "validation", "test"
 FEWEST_SEQUENCES = 10
 MAX_TYPES = 200
 MAX_LENGTH = 2_000
@@ -80,7 +80,8 @@ def load(source: str | None, options: Options) -> Parts:
     silent = int((num_scored == 0).sum())
     if silent:
         notes.append(f"{silent} of {len(sequences)} sequences have no event in their window: the silence counts")
-    part = _parts(len(sequences), options, in_order=options.window is not None)
+    seed = options.split_seed if options.window is None else None
+    part = share_out(len(sequences), options.validation, options.test, seed)
     in_train = sequences.take(np.flatnonzero(part == TRAIN))
     seen = np.bincount(in_train.type[in_train.scored], minlength=len(types))
     unseen = [name for name, count in zip(types, seen, strict=True) if not count]
@@ -272,12 +273,3 @@ def _refuse_long(length: int) -> None:
         raise DataError(
             f"a sequence has {length} events, more than {MAX_LENGTH}: cut it by window (without sequence), or by hand"
         )
-
-
-def _parts(num: int, options: Options, *, in_order: bool) -> np.ndarray:
-    num_validation = max(1, round(options.validation * num))
-    num_test = max(1, round(options.test * num)) if options.test else 0
-    part = np.array([TRAIN] * (num - num_validation - num_test) + [VALIDATION] * num_validation + [TEST] * num_test)
-    if in_order:
-        return part
-    return part[np.argsort(np.random.default_rng(options.split_seed).permutation(num))]

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sartor.data import Rows, Splits
+from sartor.data import TEST, TRAIN, VALIDATION, Rows, Splits
 from sartor.pictures import Lines, Picture, Table
 from sartor.task import Metric, Predictions, Task
-from sartor.tasks.events.data import SIMULATED, TEST, TRAIN, VALIDATION, Parts, load, true_process
+from sartor.tasks.events.data import SIMULATED, Parts, load, true_process
 from sartor.tasks.events.hawkes import Hawkes, fit_hawkes, fit_poisson
 from sartor.tasks.events.metrics import calibration_error, log_likelihood, time_error, type_accuracy
 from sartor.tasks.events.network import PointProcess, State
