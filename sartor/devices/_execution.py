@@ -144,6 +144,22 @@ def unfused() -> Iterator[None]:
 # --- multiply-accumulates
 
 
+def paths_of(network: nn.Module, stack: list[str]) -> list[Any]:
+    """Lets ``stack`` hold the names of the modules that are running; returns the handles of the hooks."""
+
+    def enter(name: str) -> Callable[..., None]:
+        return lambda *_: stack.append(name)
+
+    def leave(*_: Any) -> None:
+        stack.pop()
+
+    handles: list[Any] = []
+    for name, part in network.named_modules():
+        handles.append(part.register_forward_pre_hook(enter(name)))
+        handles.append(part.register_forward_hook(leave))
+    return handles
+
+
 def _mm(args: tuple[Any, ...], out: Tensor) -> int:
     return int(out.numel() * args[0].shape[-1])
 

@@ -628,6 +628,8 @@ def _layers_reading_values(module: nn.Module, inputs: tuple[Any, ...]) -> list[s
     """Returns the paths of the modules in whose forward values of tensors decide; "" is the network itself."""
     from torch.utils._python_dispatch import TorchDispatchMode
 
+    from sartor.devices._execution import paths_of
+
     stack, found = [""], []
 
     class Watcher(TorchDispatchMode):  # type: ignore[misc, no-untyped-call]
@@ -637,12 +639,8 @@ def _layers_reading_values(module: nn.Module, inputs: tuple[Any, ...]) -> list[s
             return func(*args, **(kwargs or {}))
 
     with evaluating(module), ExitStack() as hooks:
-        for path, part in module.named_modules():
-            for handle in (
-                part.register_forward_pre_hook(lambda part, args, path=path: stack.append(path)),
-                part.register_forward_hook(lambda part, args, output: stack.pop() and None, always_call=True),
-            ):
-                hooks.callback(handle.remove)
+        for handle in paths_of(module, stack):
+            hooks.callback(handle.remove)
         with Watcher():  # type: ignore[no-untyped-call]
             compute(module, inputs)
     return list(dict.fromkeys(found))

@@ -24,9 +24,9 @@ from torch.nn.modules.conv import _ConvNd
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sartor._modes import evaluating
-from sartor.compress.pruning._trace import SILENT, Layers, Trace, Traced, paths_of
+from sartor.compress.pruning._trace import SILENT, Layers, Trace, Traced
 from sartor.compress.pruning._units import Ids
-from sartor.devices._execution import tensors_in, unfused
+from sartor.devices._execution import paths_of, tensors_in, unfused
 from sartor.errors import UnsupportedNetworkError
 
 TOLERANCE = 1e-4

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sartor.compress.pruning._units import ANY, FIXED, Ids, Units
-from sartor.devices._execution import tensors_in, unfused
+from sartor.devices._execution import paths_of, tensors_in, unfused
 
 Layers = tuple[Tensor, ...]
 """Labels of a tensor's elements, each int64 of its shape; one for each dimension, or set of them, that has labels."""
@@ -100,22 +100,6 @@ def trace(module: nn.Module, inputs: tuple[Any, ...]) -> Trace:
         if isinstance(part, nn.RNNBase):
             tracer.same_hidden(name, part)
     return tracer.finish(outputs)
-
-
-def paths_of(network: nn.Module, stack: list[str]) -> list[Any]:
-    """Lets ``stack`` hold the names of the modules that are running; returns the handles of the hooks."""
-
-    def enter(name: str) -> Callable[..., None]:
-        return lambda *_: stack.append(name)
-
-    def leave(*_: Any) -> None:
-        stack.pop()
-
-    handles: list[Any] = []
-    for name, part in network.named_modules():
-        handles.append(part.register_forward_pre_hook(enter(name)))
-        handles.append(part.register_forward_hook(leave))
-    return handles
 
 
 def _numpy(labels: Tensor) -> Ids:
