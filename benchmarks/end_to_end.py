@@ -41,7 +41,6 @@ import multiprocessing
 import os
 import sqlite3
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -53,14 +52,15 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+from _main import exit_with
 from _optuna import suggest
 
 from sartor._environment import environment
 from sartor._parent import die_with
 from sartor._search import choose_finalists, training_s
-from sartor.contracts import Candidate, Strategy
+from sartor.contracts import Candidate, NullContext, Strategy
 from sartor.data import Rows, Splits
-from sartor.errors import DataError, SartorError
+from sartor.errors import DataError
 from sartor.front import Front, hypervolume
 from sartor.goals import Goals, Limit, Objective
 from sartor.registry import find
@@ -216,16 +216,11 @@ def _first(rows: Rows, num: int) -> Rows:
     return Rows(**{name: column[:num] for name, column in rows.columns.items()})
 
 
-class _Memory:
+class _Memory(NullContext):
     """A context that keeps checkpoint and weights of one training in memory."""
-
-    deadline: float | None = None
 
     def __init__(self, continued: dict[str, Any] | None) -> None:
         self.continued, self.saved, self.network = continued, continued, None
-
-    def report(self, step: int, **values: float) -> None:
-        pass
 
     def load(self) -> dict[str, Any] | None:
         return self.saved
@@ -622,8 +617,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except SartorError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    exit_with(main)

@@ -18,19 +18,18 @@ import concurrent.futures
 import json
 import multiprocessing
 import os
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+from _main import exit_with
 from proxies import folded, scored, table_of
 
 from sartor._environment import environment
 from sartor._parent import die_with
 from sartor._start import NUM_PROMISING
-from sartor.errors import SartorError
 from sartor.estimators.proxies.aggregate import INGREDIENTS, aggregate
 from sartor.estimators.tables.simulate import simulate
 from sartor.registry import find
@@ -132,8 +131,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except SartorError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    exit_with(main)

@@ -25,7 +25,6 @@ import io
 import json
 import multiprocessing
 import os
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -36,11 +35,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
+from _main import exit_with
 from scipy.stats import kendalltau, rankdata
 
 from sartor._environment import environment
 from sartor._parent import die_with
-from sartor.errors import SartorError
 from sartor.estimators.proxies import load as proxies_of
 from sartor.estimators.proxies import score
 from sartor.estimators.proxies.aggregate import INGREDIENTS, aggregate
@@ -592,8 +591,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except SartorError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    exit_with(main)

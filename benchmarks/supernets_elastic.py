@@ -28,7 +28,6 @@ import argparse
 import io
 import json
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -40,12 +39,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
+from _main import exit_with
 
 from sartor._environment import environment
 from sartor.contracts import Candidate, NullContext
 from sartor.data import Splits
 from sartor.devices.counts import Counts
-from sartor.errors import SartorError
 from sartor.estimators.training import Training, evaluate, steps_for
 from sartor.goals import Limit
 from sartor.space import Architecture, Space
@@ -342,8 +341,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except SartorError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    exit_with(main)

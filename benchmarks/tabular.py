@@ -26,7 +26,6 @@ import multiprocessing
 import os
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -38,6 +37,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+from _main import exit_with
 from _optuna import suggest
 
 from sartor._environment import environment
@@ -531,8 +531,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except SartorError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    exit_with(main)

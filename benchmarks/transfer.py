@@ -20,7 +20,6 @@ import math
 import multiprocessing
 import os
 import statistics
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,10 +29,10 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+from _main import exit_with
 
 from sartor._environment import environment
 from sartor._parent import die_with
-from sartor.errors import SartorError
 from sartor.estimators.tables._table import Table
 from sartor.estimators.tables.lookup import load
 from sartor.estimators.tables.simulate import Simulation, simulate
@@ -170,8 +169,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except SartorError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    exit_with(main)
