@@ -120,11 +120,6 @@ def column_named(columns: Mapping[str, Column], name: str, what: str) -> Column:
     return columns[name]
 
 
-def listed(text: str) -> tuple[str, ...]:
-    """Returns the names in a text that separates them by commas."""
-    return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
 # --- files
 
 

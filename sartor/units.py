@@ -57,6 +57,11 @@ def canonical(name: str) -> str:
     return on_device(found, device)
 
 
+def listed(text: str) -> tuple[str, ...]:
+    """Returns the names in a text that separates them by commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 def of_device(name: str) -> tuple[str, str | None]:
     """Splits ``latency_ms@pi`` into the figure and the device; one of the only device has none."""
     figure, at, device = name.partition("@")

@@ -15,6 +15,7 @@ from sartor.cli import DEFAULT_OUT
 from sartor.cli._tasks import resumable, task_app, task_options
 from sartor.errors import BudgetError, InputError
 from sartor.registry import TaskSpec, specs
+from sartor.units import listed
 
 _COSTS = {
     "latency_ms": "latency", "macs": "MACs", "params": "parameters", "model_bytes": "size", "energy_mj": "energy"
@@ -33,17 +34,13 @@ def _options(texts: Sequence[str]) -> dict[str, dict[str, str]]:
     return found
 
 
-def _steps(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
 def _run(make: Callable[[], Any], steps: str, option: Sequence[str], **arguments: Any) -> None:
     from sartor.cli._progress import Progress
     from sartor.compress.pipeline import compress
 
     with resumable("all that was finished is kept") as command, Progress() as progress:
         found = compress(
-            make(), _steps(steps), options=_options(option), on_event=progress, command=command, **arguments
+            make(), listed(steps), options=_options(option), on_event=progress, command=command, **arguments
         )
     _print(found)
     if found.broken:

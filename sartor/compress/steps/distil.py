@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sartor.errors import InputError, near
 from sartor.registry import CompressorSpec
+from sartor.units import listed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -63,7 +64,7 @@ class Options:
 
     @property
     def names(self) -> list[str]:
-        return [name.strip() for name in self.terms.split(",") if name.strip()]
+        return list(listed(self.terms))
 
 
 def distil(network: nn.Module, options: Options, context: StepContext) -> Outcome:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sartor.errors import InputError, UnsupportedNetworkError, near
 from sartor.registry import CompressorSpec
+from sartor.units import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,7 +68,7 @@ def sizes(option: str, text: str) -> dict[str, int]:
         InputError: not of this form.
     """
     found = {}
-    for item in filter(None, (part.strip() for part in text.split(","))):
+    for item in listed(text):
         layer, _, size = item.rpartition("=")
         if not layer or not size.isdecimal():
             raise InputError(f"{option}: expected layer=size, with commas between, got {item!r}")
@@ -105,9 +106,9 @@ def _grown(network: nn.Module, options: Options, context: StepContext) -> dict[s
         large = add_heads(large, layer, size, inputs, seed=context.seed)
     for layer, size in sizes("kernel", options.kernel).items():
         large = reshape_kernel(large, layer, size, inputs)
-    for module in filter(None, (name.strip() for name in options.deepen.split(","))):
+    for module in listed(options.deepen):
         large = deepen(large, module, inputs, act=act)
-    for module in filter(None, (name.strip() for name in options.skip.split(","))):
+    for module in listed(options.skip):
         large = add_skip(large, module, inputs, seed=context.seed)
     params = [sum(p.numel() for p in each.parameters()) for each in (network, large)]
     return {"network": large, "params": params, "difference": max_difference(network, large, inputs)}

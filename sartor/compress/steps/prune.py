@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from sartor.errors import BudgetError, InputError, near
 from sartor.registry import CompressorSpec
+from sartor.units import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,7 +91,7 @@ class Options:
 
     @property
     def skipped(self) -> tuple[str, ...]:
-        return tuple(name.strip() for name in self.skip.split(",") if name.strip())
+        return listed(self.skip)
 
 
 def prune(network: nn.Module, options: Options, context: StepContext) -> Outcome:

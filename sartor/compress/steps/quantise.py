@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from sartor.errors import InputError, near
 from sartor.registry import CompressorSpec
+from sartor.units import listed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -59,7 +60,7 @@ def quantise(network: nn.Module, options: Options, context: StepContext) -> Outc
     from sartor.compress import Outcome
     from sartor.compress.quantisation.weight_only import quantise_weights, quantised_bytes
 
-    skip = [name.strip() for name in options.skip.split(",") if name.strip()]
+    skip = list(listed(options.skip))
     if options.method == "static":
         return _as_file(network, options, context, {})
     if options.method == "aware":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from sartor.errors import InputError, near
 from sartor.registry import CompressorSpec
+from sartor.units import listed
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -73,7 +74,7 @@ def sparsify(network: nn.Module, options: Options, context: StepContext) -> Outc
     from sartor.compress.sparsity.storage import save_sparse, storage, total_bytes
     from sartor.compress.sparsity.weights import weights_of
 
-    skip = [name.strip() for name in options.skip.split(",") if name.strip()]
+    skip = list(listed(options.skip))
     dense_bytes = total_bytes(storage(network), "dense")
     run = {"iterative": _iterative, "gradual": _gradual}.get(options.method, _at_once)
     made = run(network, options, context, skip)

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from sartor.columns import SUFFIXES, Column, column_named, listed, read_columns
+from sartor.columns import SUFFIXES, Column, column_named, read_columns
 from sartor.data import TEST, TRAIN, VALIDATION, Rows, Sealed, Splits, share_out
 from sartor.errors import DataError, InputError, near
 from sartor.registry import resolve
 from sartor.tasks.control.environments import Actions, Environment, Episodes, Policy, by_row
 from sartor.tasks.control.options import Options
+from sartor.units import listed
 
 DEFAULT = "CartPole-v1"
 FIRST_SEED = {TRAIN: 0, VALIDATION: 1_000_000, TEST: 2_000_000}

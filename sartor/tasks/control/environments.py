@@ -16,6 +16,7 @@ import numpy as np
 
 from sartor.errors import DataError, InputError, MissingExtraError, near
 from sartor.tasks.control.classic import classic_of
+from sartor.units import listed
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 MOST_STEPS = 1_000
@@ -297,7 +298,7 @@ def by_row(control: Callable[[np.ndarray], Any], actions: Actions) -> Policy:
 
 def _kept(names: tuple[str, ...], hide: str) -> np.ndarray:
     hidden = set()
-    for text in filter(None, (part.strip() for part in hide.split(","))):
+    for text in listed(hide):
         if text in names:
             hidden.add(names.index(text))
         elif text.isdigit() and int(text) < len(names):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sartor.columns import MISSING, SUFFIXES, Column, Kind, column_named, listed
+from sartor.columns import MISSING, SUFFIXES, Column, Kind, column_named
 from sartor.data import TEST, TRAIN, VALIDATION, draw_parts, named_parts
 from sartor.errors import DataError, near
 from sartor.targets import check_training_target, read_target
@@ -17,6 +17,7 @@ from sartor.tasks.series.options import Options
 from sartor.tasks.series.preprocess import Series, gather, read_file
 from sartor.tasks.series.ts import SPLIT
 from sartor.tasks.series.ts import SUFFIX as TS
+from sartor.units import listed
 
 SIMULATED = "simulated"
 NUM_SIMULATED, SIMULATED_SEED = 360, 0

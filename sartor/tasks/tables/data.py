@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from sartor.columns import MISSING, SUFFIXES, Column, Kind, column_named, listed, read_columns
+from sartor.columns import MISSING, SUFFIXES, Column, Kind, column_named, read_columns
 from sartor.data import TEST, TRAIN, VALIDATION, draw_parts, named_parts, spread
 from sartor.errors import DataError, InputError, MissingExtraError, near
 from sartor.targets import as_category, check_training_target, read_target
 from sartor.tasks.tables.options import Options
 from sartor.tasks.tables.preprocess import OTHER, WEEKDAYS, Feature, Form, Part, date_part
+from sartor.units import listed
 
 NAMED = ("breast-cancer", "diabetes", "wine")
 DEFAULT = "breast-cancer"
