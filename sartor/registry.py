@@ -1,11 +1,13 @@
 """How parts are found: each names itself by a light ``SPEC``; nothing heavy is imported to list them.
 
 Built-ins are the modules of a package (``sartor.strategies``, ``sartor.space.encodings``) or the folders of
-``sartor.tasks``; others register an entry point of the group of the same name, whose value is a ``Spec``.
+``sartor.tasks``; others register an entry point of the group of the same name, whose value is a ``Spec``, or are named
+by where they are: ``module:Name``.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib
 import importlib.util
@@ -180,13 +182,25 @@ def specs(kind: Kind) -> dict[str, Spec]:
 
 
 def find(kind: Kind, name: str) -> Spec:
-    """Returns the spec of that name.
+    """Returns the spec of that name, or of a part of one's own that is named by where it is.
+
+    Args:
+        kind: Of the part.
+        name: Of the spec; or ``module:Name`` or ``script.py:Name`` of a part, or of its ``Spec``, that nothing lists.
 
     Raises:
         InputError: unknown; the message has the near name.
     """
     known = specs(kind)
-    if name not in known:
-        singular = {"strategies": "strategy", "proxies": "proxy"}.get(kind, kind[:-1])
+    if name in known:
+        return known[name]
+    singular = {"strategies": "strategy", "proxies": "proxy"}.get(kind, kind[:-1])
+    if ":" not in name:
         raise InputError(f"unknown {singular} {name!r}{near(name, known)}")
-    return known[name]
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        value = resolve(name)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"{singular} {name}: {error}; expected module:Name or script.py:Name") from error
+    return dataclasses.replace(value, name=name) if isinstance(value, Spec) else Spec(name, name)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sartor.testing.estimators import check_estimator
     from sartor.testing.exporters import check_exporter
     from sartor.testing.predictors import check_predictor
+    from sartor.testing.proxies import check_proxy
     from sartor.testing.spaces import check_space
     from sartor.testing.strategies import check_strategy
     from sartor.testing.supernets import check_method
@@ -32,6 +33,7 @@ __all__ = [
     "check_exporter",
     "check_method",
     "check_predictor",
+    "check_proxy",
     "check_space",
     "check_strategy",
     "check_task",
@@ -44,6 +46,7 @@ _MODULES = {
     "check_exporter": "exporters",
     "check_method": "supernets",
     "check_predictor": "predictors",
+    "check_proxy": "proxies",
     "check_space": "spaces",
     "check_strategy": "strategies",
     "check_task": "tasks",

@@ -9,16 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sartor.data import PART_WORDS
 from sartor.errors import DataError, near
 from sartor.tasks.images.preprocess import Form
 
 TRAIN, VALIDATION, TEST, UNASSIGNED = 0, 1, 2, -1
 PART_NAMES = ("train", "validation", "test")
-_PART_WORDS = {
-    "train": TRAIN, "training": TRAIN,
-    "val": VALIDATION, "valid": VALIDATION, "validation": VALIDATION, "dev": VALIDATION,
-    "test": TEST, "testing": TEST,
-}  # fmt: skip
+_PART_WORDS = {word: PART_NAMES.index(part) for word, part in PART_WORDS.items()}
 
 MAX_SIDE = 64
 """Largest side chosen for a person who does not choose: a search trains many networks."""
