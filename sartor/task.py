@@ -108,6 +108,13 @@ class Task:
         """Returns what is exported, measured and evaluated: the network with its preprocessing."""
         return network
 
+    def preparation(self) -> str:
+        """Returns in a sentence what a network is given and expected to answer, for a person who brings a trained one.
+
+        Empty where a network is given the data as they are.
+        """
+        return ""
+
     def recipe_for(self, architecture: Architecture) -> Recipe:
         """Returns the recipe with the architecture's own ``recipe.*`` choices put in."""
         own = {key.removeprefix("recipe."): value for key, value in architecture.items() if key.startswith("recipe.")}

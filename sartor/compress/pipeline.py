@@ -371,6 +371,8 @@ def compress(
         work = _Work(record, run, source, splits, parsed, length, say)
         for text in splits.notes:
             say(Note(text))
+        if "model" in source.config and (prepared := task.preparation()):
+            work.note(f"the network is given {prepared}; if it was trained on others, it scores low before any step")
         say(PhaseStarted(run.id, f"compressing by {', '.join(steps)}"))
         try:
             network = work.before()
@@ -465,7 +467,7 @@ class _Work:
             seed=derive_seed(self.run.seed, number, step),
             teacher=self.source.network,
             folder=self.folder / f"{number}-{step}",
-            say=self._note,
+            say=self.note,
             report=lambda name, at, values: self._points(number, name, at, values),
         )
 
@@ -473,7 +475,7 @@ class _Work:
         for series, value in values.items():
             self.record.add_points(self.run.id, number, f"{name}.{series}", [at], [value])
 
-    def _note(self, text: str) -> None:
+    def note(self, text: str) -> None:
         self.record.log(self.run.id, "note", text)
         self.say(Note(text))
 
@@ -540,7 +542,7 @@ class _Work:
                 trial.costs["model_bytes"] = Figure(path.stat().st_size, "B", note="of the file that is deployed")
             self.record.add_file(self.run.id, trial.number, ONNX, path)
         except (ExportError, MissingExtraError) as error:
-            self._note(f"the network after {trial.architecture['step']} was not exported: {error}")
+            self.note(f"the network after {trial.architecture['step']} was not exported: {error}")
 
     def _export(self, trial: Trial, deployed: nn.Module, inputs: tuple[Any, ...], path: Path) -> None:
         from sartor.export.onnx import export_onnx
@@ -583,7 +585,7 @@ class _Work:
         broken = tuple(limit for limit in self.limits if limit.excess(end.values.get(limit.name, math.nan)) > 0)
         for limit in broken:
             closest = min(t.values.get(limit.name, math.inf) for t in trials_now)
-            self._note(
+            self.note(
                 f"the limit {limit} does not hold: it is {format_figure(limit.name, end.values[limit.name])} in the"
                 " end,"
                 f" {format_figure(limit.name, closest)} at the closest"
@@ -601,7 +603,7 @@ class _Work:
                 page = write_report(self.record, self.run.id)
                 self.record.add_file(self.run.id, None, REPORT, page)
             except MissingExtraError as error:
-                self._note(f"no report was written: {error}")
+                self.note(f"no report was written: {error}")
         return Compressed(
             self.run.id, self.folder, task.primary, stages_of(self.record, self.run.id), network, broken, page
         )

@@ -58,6 +58,19 @@ def test_every_step_is_measured_recorded_and_exported(task: Images, weights: Pat
         assert (run.kind, run.state) == ("compress", "complete")
 
 
+def test_what_ones_own_network_is_given_and_a_worse_teacher_are_said(
+    task: Images, weights: Path, tmp_path: Path
+) -> None:
+    compress(
+        of_model(Small, weights, task), ["prune", "distil"], epochs=4, out=tmp_path / "out", report=False,
+        options={"prune": {"rounds": 1, "batches": 2, "candidates": 1, "keep": 0.9}},
+    )  # fmt: skip
+    with Record(tmp_path / "out", read_only=True) as record:
+        said = " ".join(text for _, kind, text in record.log(record.runs()[0].id) if kind == "note")
+    assert "the network is given images as float32 (n, 1, 8, 8)" in said
+    assert "distil: the teacher's accuracy is 0." in said and "it is drawn to a worse one" in said
+
+
 def test_the_same_seed_gives_the_same_network(task: Images, weights: Path, tmp_path: Path) -> None:
     networks = []
     for name in ("a", "b"):

@@ -8,6 +8,7 @@ from PIL import Image
 from sklearn import metrics as oracle
 
 from sartor.contracts import Candidate
+from sartor.errors import InputError
 from sartor.estimators.training import evaluate, steps_for
 from sartor.metrics import accuracy, balanced_accuracy, calibration_error, cross_entropy
 from sartor.pictures import Gallery, Matrix, Table
@@ -83,6 +84,23 @@ def test_channel_statistics_are_those_of_numpy() -> None:
     assert mean == pytest.approx(tuple((pixels / 255).mean((0, 2, 3))))
     assert std == pytest.approx(tuple((pixels / 255).std((0, 2, 3))))
     assert channel_statistics(np.full((4, 1, 2, 2), 9, np.uint8))[1] == (1 / 255,)
+
+
+def test_a_network_trained_elsewhere_is_given_its_own_standardisation() -> None:
+    task = Images(standardise="imagenet", channels=3)
+    pixels = torch.rand(2, 3, 8, 8)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    expected = (pixels - mean.view(3, 1, 1)) / std.view(3, 1, 1)
+    torch.testing.assert_close(task.deploy(torch.nn.Identity(), None)(pixels), expected)
+    assert "less 0.485, 0.456, 0.406 over 0.229, 0.224, 0.225" in task.preparation()
+    assert torch.equal(Images(standardise="none").deploy(torch.nn.Identity(), None)(pixels[:, :1]), pixels[:, :1])
+    assert Images(standardise="0.5:0.25", channels=3).std == (0.25,) * 3
+    for wrong, said in (
+        ("nine", "did you mean 'none'"), ("0.5", "means:deviations"), ("0:0", "above 0"), ("1,2:3", "as many"),
+        ("imagenet", "these images have 1"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=said):
+            Images(standardise=wrong)
 
 
 def test_augmentation_moves_whole_images_and_repeats() -> None:

@@ -85,6 +85,7 @@ def distil(network: nn.Module, options: Options, context: StepContext) -> Outcom
     teacher: Teacher
     if options.teacher_file is None:
         teacher = TorchTeacher(context.teacher, classes=classes)
+        _warn_of_worse(network, context)
     else:
         teacher = OnnxTeacher(options.teacher_file, adapt=_undeploy(network, context))
     terms, pairs = _terms(network, options, context)
@@ -101,6 +102,17 @@ def distil(network: nn.Module, options: Options, context: StepContext) -> Outcom
     made = context.fine_tune("student", copy.deepcopy(network), epochs=context.epochs, learner=learner)
     source = options.teacher_file or "the network before compression"
     return Outcome(made, {"teacher": source, "terms": options.names, "pairs": pairs, "zeros_held": held})
+
+
+def _warn_of_worse(network: nn.Module, context: StepContext) -> None:
+    """Says when the teacher is worse than the network it is to teach."""
+    primary = context.task.primary
+    ours, theirs = (context.evaluate(each)[primary] for each in (network, context.teacher))
+    better = max if context.task.metrics[primary].direction == "max" else min
+    if ours != theirs and better(ours, theirs) == ours:
+        context.say(
+            f"distil: the teacher's {primary} is {theirs:.4f}, the network's own {ours:.4f}: it is drawn to a worse one"
+        )
 
 
 def _terms(

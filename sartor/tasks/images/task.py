@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sartor.data import Rows, Splits
+from sartor.errors import InputError
 from sartor.metrics import accuracy, balanced_accuracy, calibration_error, confusion, cross_entropy
 from sartor.nets import Standardise
 from sartor.pictures import Gallery, Matrix, Picture, Table
 from sartor.task import Metric, Predictions, Task
 from sartor.tasks.images._labelled import TEST, TRAIN, VALIDATION
 from sartor.tasks.images.data import Parts, load
-from sartor.tasks.images.options import Options
+from sartor.tasks.images.options import Options, statistics_of
 from sartor.tasks.images.preprocess import EIGHT_BITS
 from sartor.tasks.images.space import hand_designed, make_space
 from sartor.training.recipe import Recipe
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 PREDICT_BATCH = 512
 NUM_MISTAKES = 48
+NUM_NAMED = 10
+"""Classes that are named where a sentence lists them."""
 SHIFT_SHARE = 0.1
 """Largest shift over the side: 1 pixel of 8, 3 of 28 and of 32 (4 of 32 in He et al. 2016)."""
 LONG_TRAINING_IMAGES = 200_000
@@ -96,7 +99,7 @@ class Images(Task):
         self.form = labelled.form
         self.class_names = labelled.classes
         train = labelled.pixels[self._parts.rows_of(TRAIN)]
-        self.mean, self.std = channel_statistics(train)
+        self.mean, self.std = self._statistics() or channel_statistics(train)
         self.epochs = float(round(min(30.0, max(8.0, LONG_TRAINING_IMAGES / len(train)))))
         # A small batch gives few images enough steps; a large one costs less for each image.
         self.recipe = Recipe(
@@ -108,6 +111,20 @@ class Images(Task):
         )
         self._splits: Splits | None = None
         self._training: tuple[nn.Module, Mapping[str, Any] | None, Deployed] | None = None
+
+    def _statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """Returns what the person says instead of the data's own mean and deviation of each channel."""
+        given = statistics_of(self.options.standardise)
+        if given is None:
+            return None
+        channels = self.form.channels
+        if len(given[0]) not in (1, channels):
+            raise InputError(
+                f"standardise: {self.options.standardise} is of {len(given[0])} channels, these images have {channels}:"
+                f" set channels to {len(given[0])}, or give values for {channels}"
+            )
+        mean, std = (values * (channels // len(values)) for values in given)
+        return mean, std
 
     # --- data
 
@@ -174,6 +191,16 @@ class Images(Task):
         deployed = Deployed(network, self.mean, self.std, resolution)
         deployed.standardise.to(device)
         return deployed.train(network.training)
+
+    def preparation(self) -> str:
+        mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (self.mean, self.std))
+        shape = f"(n, {self.form.channels}, {self.form.height}, {self.form.width})"
+        classes = self.class_names
+        named = ", ".join(classes[:NUM_NAMED]) + (f" and {len(classes) - NUM_NAMED} more" * (len(classes) > NUM_NAMED))
+        return (
+            f"images as float32 {shape}, pixels of 0 to 1 less {mean} over {std} (--standardise), for logits of"
+            f" the classes in the order {named}"
+        )
 
     # --- output
 
