@@ -7,7 +7,7 @@ same way when a network is used as when it was trained (``kinds``).
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -21,6 +21,8 @@ Kind = Literal["number", "category", "date"]
 
 MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "NaT", "?")
 """Texts that stand for a missing value."""
+NUM_LISTED = 12
+"""Columns that a message lists."""
 SUFFIXES = (".csv", ".tsv", ".parquet")
 DAY_S = 86_400.0
 _NUM_NAMED = 3
@@ -96,7 +98,7 @@ def read_columns(
     given = dict(kinds or {})
     for name in (*given, *(only or ())):
         if name not in raw:
-            raise InputError(f"{path} has no column {name!r}{near(name, raw)}")
+            raise InputError(f"{path} has no column {name!r}{_near(name, raw)}")
     for name, kind in given.items():
         if kind not in get_args(Kind):
             raise InputError(f"column {name!r} cannot be of {kind!r}{near(kind, get_args(Kind))}")
@@ -116,8 +118,16 @@ def column_named(columns: Mapping[str, Column], name: str, what: str) -> Column:
         DataError: there is none; the message has the near name.
     """
     if name not in columns:
-        raise DataError(f"there is no column {name!r} ({what}){near(name, columns)}")
+        raise DataError(f"there is no column {name!r} ({what}){_near(name, columns)}")
     return columns[name]
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    """Returns the near name, and the first of all."""
+    names = list(known)
+    rest = f" and {len(names) - NUM_LISTED} more" if len(names) > NUM_LISTED else ""
+    said = near(name, names)
+    return f"{said}{' The' if said else '; the'} columns are {', '.join(names[:NUM_LISTED])}{rest}"
 
 
 # --- files

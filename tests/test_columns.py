@@ -105,5 +105,5 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
 
 def test_a_column_that_is_not_there_has_a_near_name(tmp_path: Path) -> None:
     columns = read_columns(write(tmp_path, "price,size\n1,2\n"))
-    with pytest.raises(DataError, match=r"no column 'prise' \(the target\); did you mean 'price'"):
+    with pytest.raises(DataError, match=r"no column 'prise' \(the target\); did you mean 'price'\? The columns are "):
         column_named(columns, "prise", "the target")

@@ -204,7 +204,7 @@ def test_windows_given_by_columns_are_used(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "options", "message"),
     [
-        (lambda rows: rows, {"type": "wat"}, "no column 'wat' .type.; did you mean 'what'"),
+        (lambda rows: rows, {"type": "wat"}, "no column 'wat' .the option type.; did you mean 'what'"),
         (lambda rows: [*rows, ("s0", "", "x")], {"type": "what"}, "misses 1 values, the first in row 121"),
         (lambda rows: [*rows, ("s0", "soon", "x")], {"type": "what"}, "mixes numbers with 'soon'|holds no times"),
         (lambda rows: rows[:30], {"type": "what"}, "5 sequences: expected at least 10"),

@@ -117,7 +117,7 @@ def _read(source: str, options: Options, notes: list[str]) -> tuple[Sequences, t
     columns = read_columns(source, extra="events")
     for name, what in zip(names, ("time", "type", "sequence", "begin", "end"), strict=True):
         if name is not None:
-            column_named(columns, name, what)
+            column_named(columns, name, f"the option {what}")
     path, time = Path(source).name, columns[options.time]
     if time.kind == "category":
         raise DataError(f"{path}: column {options.time!r} holds no times: expected numbers or dates")
