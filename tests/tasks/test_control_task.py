@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 gymnasium = pytest.importorskip("gymnasium", reason="needs the extra control")
 
@@ -18,12 +19,14 @@ from sartor.estimators.training import Training, scores  # noqa: E402
 from sartor.tasks.control import SPEC  # noqa: E402
 from sartor.tasks.control.classic import CLASSICS, classic_of  # noqa: E402
 from sartor.tasks.control.data import Demonstrations  # noqa: E402
-from sartor.tasks.control.environments import CLEAN, Environment, Shift, by_row  # noqa: E402
+from sartor.tasks.control.environments import CLEAN, Actions, Environment, Episodes, Shift, by_row  # noqa: E402
+from sartor.tasks.control.evolution import Evolution  # noqa: E402
 from sartor.tasks.control.learning import TRACE, advantages  # noqa: E402
-from sartor.tasks.control.network import Circuit, Feedforward, Gated, neural_circuit, random_circuit  # noqa: E402
+from sartor.tasks.control.network import Circuit, Feedforward, Gated, Policy, neural_circuit, random_circuit  # noqa: E402
 from sartor.tasks.control.pictures import roles  # noqa: E402
 from sartor.tasks.control.task import Control, acting  # noqa: E402
 from sartor.testing.tasks import check_task  # noqa: E402
+from sartor.training import Recipe, Step  # noqa: E402
 from sartor.trials import Fidelity  # noqa: E402
 
 QUICK = {"demonstrations": 6, "evaluations": 3}
@@ -41,6 +44,7 @@ def pendulum() -> Control:
         ("Pendulum-v1", "dagger"),
         ("CartPole-v1", "reinforcement"),
         ("Pendulum-v1", "fine-tuning"),
+        ("CartPole-v1", "evolution"),
     ],
 )
 def test_the_task_keeps_what_every_task_promises(name: str, learning: str) -> None:
@@ -175,6 +179,48 @@ def test_a_circuit_learns_to_balance_from_rewards() -> None:
     task = Control("CartPole-v1", learning="reinforcement", evaluations=4)
     _, metrics = trained(task, task.baseline(), 144)
     assert metrics["return"] > 60
+
+
+def test_a_network_evolves_to_balance_without_gradients() -> None:
+    task = Control("CartPole-v1", learning="evolution", evaluations=4)
+    rng = np.random.default_rng(0)
+    perceptron = next(a for a in task.space().sample(rng, 200) if a["network"] == "perceptron")
+    architecture = task.space().architecture({**perceptron, "recipe.learning_rate": 2e-2})
+    _, metrics = trained(task, architecture, 10)
+    assert metrics["return"] > 40
+
+
+def test_a_generation_points_to_where_returns_rise() -> None:
+    class Weight(Policy):
+        def __init__(self) -> None:
+            super().__init__(1, 1, 0)
+            self.weight = nn.Parameter(torch.zeros(3))
+
+        def step(self, x, state):
+            return self.weight[:1].expand(len(x), 1), state
+
+    class World:
+        actions = Actions(("a",), np.array([-1.0], np.float32), np.array([1.0], np.float32))
+
+        def roll_out(self, act, seeds):
+            done = act(np.zeros((len(seeds), 1), np.float32))
+            n = len(seeds)
+            return Episodes(
+                np.zeros((n, 1, 1)), done[:, None], done.astype(np.float64), np.ones((n, 1), bool),
+                np.ones(n, bool), np.zeros((n, 1)),
+            )  # fmt: skip
+
+    learner = Evolution(World(), torch.zeros(1), torch.ones(1), 2.0)
+    network, step = Weight(), Step(0, 1, 3, Recipe())
+    batch = learner.batch(network, None, step)
+    again = learner.batch(network, None, Step(0, 1, 3, Recipe()))
+    assert torch.equal(batch["direction"], again["direction"])
+    mean = sum(learner.batch(network, None, Step(i, 20, 3, Recipe()))["direction"] for i in range(20)) / 20
+    assert mean[0] > 4 * mean[1:].abs().max()
+    loss = learner.loss(network, batch, step)
+    loss.backward()
+    torch.testing.assert_close(network.weight.grad, -batch["direction"])
+    assert loss.item() == pytest.approx(-float(batch["mean_return"])) and abs(loss.item()) < 0.05
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ scored there, without by how well it imitates. gymnasium is MIT-licensed.
 task has for the environment (see ``classic``), which is disturbed in half of its episodes so that it is seen to
 recover. ``dagger``: besides, the network acts, and the expert says what should have been done where it led to; worth
 its time where observations are hidden. ``reinforcement``: proximal policy optimisation. ``fine-tuning``: imitation,
-then that. Gradients flow through windows of ``window`` steps.
+then that. Gradients flow through windows of ``window`` steps. ``evolution``: rewards without
+gradients, by evolution strategies; slower than the others.
 
 **Parts.** ``train``, ``validation`` and ``test`` are episodes from beginnings of their own: seeds that no other part
 has, or episodes of the file drawn from ``split_seed``. Episodes that are copies of others, single steps, and missing

@@ -142,10 +142,11 @@ class Source:
             self.names, self.actions = self.environment.names, self.environment.actions
         self.notes += self.environment.notes if self.environment is not None else ()
         self._control = self._expert()
-        if self._read is None and self._control is None and options.learning != "reinforcement":
+        if self._read is None and self._control is None and not options.from_rewards:
             raise DataError(
                 f"there is no classical controller for {source}: give demonstrations by a file and"
                 f" environment={source}, a Python function by expert=module:name, or learn by learning=reinforcement"
+                " or evolution"
             )
         if self._control is None and options.learning == "dagger":
             raise InputError("learning by dagger needs an expert who acts in the environment: name it by expert")
@@ -204,7 +205,7 @@ class Source:
                 total = tried.reward[:, step] + self.options.discount * total
                 sums.append(total[tried.alive[:, step]])
             reward_spread = max(float(np.concatenate(sums).std()), 1e-6)
-        if self.options.learning == "reinforcement":
+        if self.options.from_rewards:
             assert self.environment is not None
             seen = tried.observation[tried.alive]
         else:
@@ -225,11 +226,10 @@ class Source:
 
     def part(self, name: str) -> Part:
         """Returns a part: ``train``, ``validation`` or ``test``."""
-        learning, window = self.options.learning, self.options.window
         demonstrations: Demonstrations | None = None
         if self._read is not None:
             demonstrations = self._read[0].take(np.flatnonzero(self._read[1] == name))
-        elif name == TRAIN and learning != "reinforcement":
+        elif name == TRAIN and not self.options.from_rewards:
             demonstrations = self._recorded
         seeds, expert, random = np.zeros(0, np.int64), None, np.zeros(0)
         if self.environment is not None:
@@ -241,15 +241,19 @@ class Source:
                     expert = acted.returns
                     if demonstrations is None:
                         demonstrations = demonstrated(acted, acted.action)
-        windows = None if demonstrations is None else demonstrations.windows(window)
+        windows = None if demonstrations is None else demonstrations.windows(self.options.window)
         length = len(windows) if windows is not None else 0
         return Part(windows, seeds, expert, random, length)
 
     def splits(self, batch_size: int) -> Splits:
-        """Returns the parts; rows of an epoch are the windows, or a fixed number of batches where rewards teach."""
+        """Returns the parts; an epoch is of the windows, of a fixed number of batches where rewards teach, or of one
+        generation.
+        """
         train, validation = self.part(TRAIN), self.part(VALIDATION)
-        if self.options.learning in ("reinforcement", "fine-tuning"):
-            train = Part(train.windows, train.seeds, None, train.random, BATCHES_PER_EPOCH * batch_size)
+        batches = {"reinforcement": BATCHES_PER_EPOCH, "fine-tuning": BATCHES_PER_EPOCH, "evolution": 1}
+        if self.options.learning in batches:
+            length = batches[self.options.learning] * batch_size
+            train = Part(train.windows, train.seeds, None, train.random, length)
         ids = {name: self._ids(name) for name in (TRAIN, VALIDATION, TEST)}
         digest = hashlib.sha256()
         for part in (train, validation):

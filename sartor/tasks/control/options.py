@@ -9,7 +9,7 @@ from sartor.data import check_shares
 from sartor.errors import InputError, near
 from sartor.task import Task
 
-Learning = Literal["imitation", "dagger", "reinforcement", "fine-tuning"]
+Learning = Literal["imitation", "dagger", "reinforcement", "fine-tuning", "evolution"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,8 @@ class Options(Task.Options):
 
     Attributes:
         learning: From demonstrations; from demonstrations and an expert who says what should have been done where the
-            network itself led to (DAgger); from rewards (PPO); or from demonstrations and then from rewards.
+            network itself led to (DAgger); from rewards (PPO); from demonstrations and then from rewards; or from
+            rewards without gradients (evolution strategies).
         environment: The gymnasium environment that policies from a file of demonstrations are scored in; without, they
             are scored by how well they imitate.
         expert: Python function from an observation (a vector) to an action, as module:name or file.py:name, that gives
@@ -66,3 +67,8 @@ class Options(Task.Options):
             raise InputError(f"window: expected at least 2 steps, got {self.window}")
         if not 0 < self.discount < 1:
             raise InputError(f"discount: expected between 0 and 1, got {self.discount}")
+
+    @property
+    def from_rewards(self) -> bool:
+        """Whether rewards alone teach, so that no demonstrations are needed."""
+        return self.learning in ("reinforcement", "evolution")

@@ -14,6 +14,7 @@ from sartor.pictures import Picture
 from sartor.task import Metric, Predictions, Task
 from sartor.tasks.control.data import Part, Source
 from sartor.tasks.control.environments import CLEAN, Episodes, Shift
+from sartor.tasks.control.evolution import GENERATIONS, Evolution
 from sartor.tasks.control.learning import Corrected, Reinforcement, imitation_loss
 from sartor.tasks.control.metrics import imitation_error, mean_return, normalised_return
 from sartor.tasks.control.network import Deployed, Policy, standardised
@@ -64,14 +65,14 @@ class Control(Task):
         self.environment = self._source.environment
         self.names, self.actions = self._source.names, self._source.actions
         self.spread = self._source.spread
-        by_rewards = self.options.learning in ("reinforcement", "fine-tuning")
+        by_rewards = self.options.from_rewards or self.options.learning == "fine-tuning"
         self.recipe = Recipe(
             learning_rate=5e-3, weight_decay=0.0, batch_size=32, ema_decay=None if by_rewards else 0.99,
             clip_norm=0.5 if by_rewards else 1.0,
         )  # fmt: skip
         self._splits = self._source.splits(self.recipe.batch_size)
         train, validation = self._splits.train, self._splits.validation
-        self.epochs = float(RECORDINGS)
+        self.epochs = float(GENERATIONS if self.options.learning == "evolution" else RECORDINGS)
         if not by_rewards:
             self.epochs = float(round(min(400.0, max(2.0, STEPS * self.recipe.batch_size / len(train)))))
         metrics: dict[str, Metric] = {}
@@ -108,7 +109,7 @@ class Control(Task):
         return imitation_loss(outputs, batch["action"].transpose(0, 1), batch["weight"].T, self.actions)
 
     def learner(self, architecture: Architecture) -> Learner:
-        """Returns what draws demonstrations, has the network corrected, or optimises by rewards."""
+        """Returns what draws demonstrations, has the network corrected, or learns from rewards."""
         if self.options.learning == "imitation":
             return _Imitation(self.loss)
         assert self.environment is not None
@@ -116,8 +117,10 @@ class Control(Task):
             expert = self._source.expert
             assert expert is not None
             return Corrected(self.loss, self.environment, expert, *self._scales(), self.options.window)
-        size = self._state_size(architecture)
         mean, spread = self._scales()
+        if self.options.learning == "evolution":
+            return Evolution(self.environment, mean, spread, self._source.reward_spread)
+        size = self._state_size(architecture)
         imitate = _Imitation(self.loss) if self.options.learning == "fine-tuning" else None
         return Reinforcement(
             self.environment, self.options, mean, spread, self._source.reward_spread, size, imitate
