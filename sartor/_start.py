@@ -152,7 +152,7 @@ def promising_start(
     from sartor.errors import UnsupportedNetworkError
     from sartor.estimators.proxies import load, score
     from sartor.estimators.proxies.aggregate import INGREDIENTS, aggregate
-    from sartor.estimators.proxies.survey import task_inputs
+    from sartor.estimators.proxies.survey import fed
     from sartor.strategies.warm_start import diverse
 
     rng = np.random.default_rng([seed, 0x5C0])
@@ -169,13 +169,13 @@ def promising_start(
         values = {name: figure.value for device in counting for name, figure in device.cost(candidate).items()}
         if goals.broken(values):
             continue
-        inputs = task_inputs(task, candidate.network, architecture, _NUM_SCORED_ON, seed)
+        module, inputs = fed(task, candidate.network, architecture, _NUM_SCORED_ON, seed)
         try:
             # Networks of one space differ in what they have: all are counted, for when one lacks the rest.
-            found = score(candidate.network, inputs, load(*names, *_COUNTED), seed=seed)
+            found = score(module, inputs, load(*names, *_COUNTED), seed=seed)
         except UnsupportedNetworkError:
             names = []
-            found = score(candidate.network, inputs, load(*_COUNTED), seed=seed)
+            found = score(module, inputs, load(*_COUNTED), seed=seed)
         drawn[architecture] = None
         scores.append(found)
     if not drawn:

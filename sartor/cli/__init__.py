@@ -38,7 +38,7 @@ app.command("sartor.cli._export:predict", name="predict", help="Predict for imag
 app.command("sartor.cli._export:bench", name="bench", help="Run a trained network in every runtime and precision.")
 app.command("sartor.cli._check:app", name="check", help="Check a network against what a target allows.")
 app.command("sartor.cli._simulate:run", name="simulate", help="Run a strategy on a published table; print its regret.")
-app.command("sartor.cli._score:run", name="score", help="Score architectures without training any.")
+app.command("sartor.cli._score:app", name="score", help="Score architectures without training any.")
 app.command("sartor.cli._lists:tasks", name="tasks", help="List the tasks.")
 app.command("sartor.cli._lists:strategies", name="strategies", help="List the search strategies.")
 app.command("sartor.cli._supernet:methods", name="supernets", help="List the ways of sharing weights.")
@@ -64,6 +64,10 @@ def main(tokens: Sequence[str] | None = None) -> None:
             from sartor.cli._supernet import run as run_supernet
 
             run_supernet(arguments[1:])
+        elif arguments[:1] == ["score"]:
+            from sartor.cli._score import run as run_score
+
+            run_score(arguments[1:])
         elif arguments[:1] == ["compress"]:
             from sartor.cli._compress import run as run_compress
 

@@ -1,140 +1,208 @@
 """Scores of a space without training."""
 
-from __future__ import annotations
-
+# Annotations are read at run time: a task's own options are only known then.
+import dataclasses
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from cyclopts import Parameter
+from cyclopts import App, Group, Parameter
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 from rich.table import Table as Printed
 
-from sartor.errors import InputError, MissingExtraError, near
-from sartor.estimators.proxies import load
+from sartor.cli._tasks import task_app, task_options
+from sartor.errors import InputError, MissingExtraError, UnsupportedNetworkError, near
+from sartor.estimators.proxies import DEAD, load
 from sartor.estimators.proxies.aggregate import AGGREGATE, INGREDIENTS
 from sartor.estimators.proxies.calibration import CALIBRATED, LEAST, calibrated, spread
 from sartor.estimators.proxies.survey import Subject, survey, trained, write
-from sartor.registry import specs
+from sartor.registry import TaskSpec, specs
 from sartor.space import Architecture
 
 _NUM_SHOWN = 10
 
 
-def run(
+@dataclass(frozen=True)
+class Scoring:
+    """How architectures are scored.
+
+    Attributes:
+        proxy: Name of a training-free score; may be given several times. By default what Sartor's aggregate is made of.
+        n: How many architectures, drawn uniformly, or all.
+        batch_size: Samples in a pass.
+        seed: Of the sample, the weights and the inputs.
+        seeds: How many times each is scored, with weights and inputs of its own; the mean counts.
+        fold: Score architectures once that compute the same: the one of the fewest parameters stands for all.
+        calibrate: How many are trained to correct the ranking (20 help): on the task's data, or as the table has them.
+        epochs: Of each of these trainings on a task's data.
+        workers: Processes, one thread each.
+        out: Parquet file.
+    """
+
+    proxy: Annotated[list[str] | None, Parameter(negative=())] = None
+    n: str = "1000"
+    batch_size: int = 32
+    seed: int = 0
+    seeds: int = 1
+    fold: Annotated[bool, Parameter(negative=())] = False
+    calibrate: int | None = None
+    epochs: float = 3.0
+    workers: int = 1
+    out: Path = Path("scores.parquet")
+
+    @property
+    def num(self) -> int | None:
+        """How many; None for all."""
+        if self.n == "all":
+            return None
+        if not self.n.isdecimal() or int(self.n) < 1:
+            raise InputError(f"--n is a number of architectures or all, got {self.n!r}")
+        return int(self.n)
+
+
+_DEFAULTS = Scoring()
+_HOW = Group.create_ordered("Scoring")
+
+
+def run(tokens: Sequence[str]) -> None:
+    """Runs ``sartor score`` with the tokens behind it: of a task with its options, or of a ready-made space."""
+    if tokens and (tokens[0] in specs("tasks") or any(token.split("=")[0] == "--task" for token in tokens)):
+        task_app("score", tokens, lambda spec: _of_task(spec, task_options(spec)))
+        return
+    from sartor.cli import app as everything
+
+    everything(["score", *tokens])
+
+
+def _of_task(spec: TaskSpec, options_type: type[Any]) -> Callable[..., None]:
+    own = Group.create_ordered(f"Options of {spec.name}")
+
+    def score(
+        *,
+        data: Annotated[str | None, Parameter(name=["--data", "-d"], group=_HOW)] = None,
+        scoring: Annotated[Scoring, Parameter(name="*", group=_HOW)] = _DEFAULTS,
+        options: Annotated[Any, Parameter(name="*", group=own)] = options_type(),  # noqa: B008
+    ) -> None:
+        """Score the architectures of a task's space without training any, on its training data; the best first.
+
+        All are in a Parquet file. Stopped and started again with the same arguments it goes on where it was.
+
+        Parameters
+        ----------
+        data
+            The data, or the name of a known data set; a bundled one when left out.
+        """
+        name = spec.name if spec.name in specs("tasks") else spec.target
+        _score(Subject("task", name, dataclasses.asdict(options), source=data), scoring)
+
+    # The annotation with the task's own type is only known here.
+    score.__annotations__["options"] = Annotated[options_type, Parameter(name="*", group=own)]
+    return score
+
+
+def of_space(
     name: Annotated[str | None, Parameter(show=True)] = None,
     /,
     *,
-    proxy: list[str] | None = None,
-    n: str = "1000",
-    data: str | None = None,
-    channels: int | None = None,
-    classes: int | None = None,
-    size: int | None = None,
-    batch_size: int = 32,
-    seed: int = 0,
-    seeds: int = 1,
-    fold: bool = False,
-    calibrate: int | None = None,
-    epochs: float = 3.0,
-    workers: int = 1,
-    out: Path = Path("scores.parquet"),
+    scoring: Annotated[Scoring, Parameter(name="*", group=_HOW)] = _DEFAULTS,
+    channels: int = 3,
+    classes: int = 10,
+    size: int = 32,
     table: Path | None = None,
     dataset: str | None = None,
 ) -> None:
-    """Score the architectures of a space without training any; the best first, all in a Parquet file.
-
-    Stopped and started again with the same arguments it goes on where it was.
+    """Score the architectures of a ready-made space; the best first.
 
     Parameters
     ----------
     name
-        A ready-made space, whose networks are fed noise like photographs, or a task, whose own space is fed its
-        training data. Without it the proxies are listed.
-    proxy
-        Name of a training-free score; may be given several times. By default what Sartor's aggregate is made of.
-    n
-        How many architectures, drawn uniformly, or all.
-    data
-        Data of a task.
+        A ready-made space, whose networks are fed noise like photographs. Without it the proxies are listed.
     channels
-        Of the images of a ready-made space; 3 by default.
+        Of the images.
     classes
-        Of a ready-made space; 10 by default.
+        Of the images.
     size
-        Side of the images of a ready-made space, in pixels; 32 by default.
-    batch_size
-        Samples in a pass.
-    seed
-        Of the sample, the weights and the inputs.
-    seeds
-        How many times each is scored, with weights and inputs of its own; the mean counts.
-    fold
-        Score architectures once that compute the same: the one of the fewest parameters stands for all.
-    calibrate
-        How many are trained to correct the ranking (20 help): on the task's data, or as the table has them.
-    epochs
-        Of each of these trainings on a task's data.
-    workers
-        Processes, one thread each.
-    out
-        Parquet file.
+        Side of the images in pixels.
     table
         Folder of published trainings of this space: also print Kendall's tau with them and draw rank against rank.
     dataset
         Of the table; its first by default.
     """
-    console = Console()
     if name is None:
-        _list(console)
+        _list(Console())
         return
-    number = _number(n)
-    subject = _subject(name, data, channels, classes, size)
+    if name not in specs("spaces"):
+        raise InputError(f"{name!r} is neither a space nor a task{near(name, [*specs('spaces'), *specs('tasks')])}")
     if dataset is not None and table is None:
         raise InputError("--dataset is of a table: give --table DIR too")
-    names = list(proxy or INGREDIENTS)
     truth = None if table is None else _truth(name, table, dataset)
-    if calibrate is not None and truth is None and subject.kind == "space":
+    if scoring.calibrate is not None and truth is None:
         raise InputError("--calibrate trains on the data of a task, or looks up in a table: give a task or --table DIR")
-    if calibrate is not None and not LEAST <= calibrate <= (number or calibrate):
-        raise InputError(f"--calibrate: expected at least {LEAST} trainings and no more than --n, got {calibrate}")
+    _score(Subject("space", name, {"channels": channels, "classes": classes}, size), scoring, truth)
+
+
+app = App(
+    name="score",
+    usage="Usage: sartor score [SPACE] [OPTIONS]\n       sartor score TASK [OPTIONS]\n"
+    "       sartor score --task module:Class [OPTIONS]\n\nOptions of a task: sartor score TASK --help",
+)
+app.default(of_space)
+
+
+def _score(subject: Subject, how: Scoring, truth: Any = None) -> None:
+    """Scores, prints the best, writes all, and compares them with the truth where there is one."""
+    console = Console()
+    names = list(how.proxy or INGREDIENTS)
+    if how.calibrate is not None and not LEAST <= how.calibrate <= (how.num or how.calibrate):
+        raise InputError(f"--calibrate: expected at least {LEAST} trainings and no more than --n, got {how.calibrate}")
     load(*names)
+    try:
+        columns, shown = _ranked(subject, names, how, truth)
+    except UnsupportedNetworkError as error:
+        if how.proxy:
+            raise
+        raise UnsupportedNetworkError(
+            f"{error}: the aggregate needs it; name other scores, such as --proxy jacov --proxy zico --proxy macs"
+        ) from error
+    if not any(value > DEAD for value in columns[shown]):
+        raise UnsupportedNetworkError(
+            f"{shown} finds all {len(columns[shown]):,} networks dead: before they are trained their outputs do not"
+            " depend on their inputs (a last layer that begins with zeros?), so nothing can be ranked without training"
+        )
+    _print(console, columns, shown)
+    console.print(f"{len(columns[shown]):,} architectures in {how.out}", highlight=False)
+    if truth is not None:
+        _compare(console, columns, truth, how.out.with_suffix(".png"), shown)
+
+
+def _ranked(subject: Subject, names: list[str], how: Scoring, truth: Any) -> tuple[dict[str, list[Any]], str]:
+    """Returns the columns, also written to the file, and the name of the one that ranks."""
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=Console(file=sys.stderr)) as bar:
         task = bar.add_task("scoring", total=None)
         columns = survey(
             subject,
             names,
-            num=number,
-            out=out,
-            batch_size=batch_size,
-            seed=seed,
-            num_seeds=seeds,
-            fold=fold,
-            workers=workers,
+            num=how.num,
+            out=how.out,
+            batch_size=how.batch_size,
+            seed=how.seed,
+            num_seeds=how.seeds,
+            fold=how.fold,
+            workers=how.workers,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
         shown = AGGREGATE if AGGREGATE in columns else names[0]
-        if calibrate is not None:
-            bar.update(task, description="training", completed=0, total=calibrate)
+        if how.calibrate is not None:
+            bar.update(task, description="training", completed=0, total=how.calibrate)
             columns[CALIBRATED] = _calibrated(
-                columns,
-                shown,
-                subject,
-                truth,
-                calibrate,
-                epochs,
-                seed,
-                out,
-                lambda done, total: bar.update(task, completed=done, total=total),
+                columns, shown, subject, truth, how, lambda done, total: bar.update(task, completed=done, total=total)
             )
             shown = CALIBRATED
-    _print(console, columns, shown)
-    console.print(f"{len(columns[shown]):,} architectures in {out}", highlight=False)
-    if truth is not None:
-        _compare(console, columns, truth, out.with_suffix(".png"), shown)
+    return columns, shown
 
 
 def _calibrated(
@@ -142,25 +210,23 @@ def _calibrated(
     by: str,
     subject: Subject,
     truth: Any,
-    num: int,
-    epochs: float,
-    seed: int,
-    out: Path,
+    how: Scoring,
     progress: Callable[[int, int], None],
 ) -> list[float]:
-    """Returns the ranking ``by`` as corrected by ``num`` trainings, and writes it to ``out`` beside the others."""
+    """Returns the ranking ``by`` as corrected by some trainings, and writes it beside the others."""
     prior = np.asarray(columns[by], np.float64)
-    rows = spread(prior, num, seed)
+    assert how.calibrate is not None
+    rows = spread(prior, how.calibrate, how.seed)
     architectures = [Architecture.from_json(text) for text in columns["architecture"]]
     if truth is not None:
         sign = 1 if truth.direction == "max" else -1
         values = sign * truth.observed()[truth.indices([architectures[row] for row in rows])]
     else:
         texts = [columns["architecture"][row] for row in rows]
-        kept = Path(f"{out}.trained")
-        values = trained(subject, texts, epochs, kept=kept, seed=seed, progress=progress)
+        kept = Path(f"{how.out}.trained")
+        values = trained(subject, texts, how.epochs, kept=kept, seed=how.seed, progress=progress)
     found = calibrated(subject.open()[0], architectures, prior, rows, values).tolist()
-    write({**columns, CALIBRATED: found}, out)
+    write({**columns, CALIBRATED: found}, how.out)
     corrected: list[float] = found
     return corrected
 
@@ -170,27 +236,6 @@ def _list(console: Console) -> None:
     for spec in specs("proxies").values():
         printed.add_row(spec.name, spec.summary, spec.citation)
     console.print(printed)
-
-
-def _number(text: str) -> int | None:
-    if text == "all":
-        return None
-    if not text.isdecimal() or int(text) < 1:
-        raise InputError(f"--n is a number of architectures or all, got {text!r}")
-    return int(text)
-
-
-def _subject(name: str, data: str | None, channels: int | None, classes: int | None, size: int | None) -> Subject:
-    if name in specs("tasks"):
-        if (channels, classes, size) != (None, None, None):
-            raise InputError(f"--channels, --classes and --size are of a ready-made space; {name} is a task")
-        return Subject("task", name, source=data)
-    if name not in specs("spaces"):
-        raise InputError(f"{name!r} is neither a space nor a task{near(name, [*specs('spaces'), *specs('tasks')])}")
-    if data is not None:
-        raise InputError(f"--data is of a task, and {name} is a space: give its --channels, --classes and --size")
-    size = 32 if size is None else size
-    return Subject("space", name, {"channels": channels or 3, "classes": classes or 10}, size)
 
 
 def _truth(name: str, folder: Path, dataset: str | None) -> Any:

@@ -32,10 +32,10 @@ class Scored:
             DivergedError: The network is dead: it has no score.
             UnsupportedNetworkError: The proxy has nothing to look at.
         """
-        from sartor.estimators.proxies.survey import task_inputs
+        from sartor.estimators.proxies.survey import fed
 
-        inputs = task_inputs(candidate.task, candidate.network, candidate.architecture, self._batch_size, seed)
-        value = score(candidate.network, inputs, [self._proxy], seed=seed)[self._proxy.name]
+        module, inputs = fed(candidate.task, candidate.network, candidate.architecture, self._batch_size, seed)
+        value = score(module, inputs, [self._proxy], seed=seed)[self._proxy.name]
         if value == DEAD:
             raise DivergedError(f"{self._proxy.name} finds the network dead: its output does not depend on its input")
         context.report(1, **{self._metric: value})

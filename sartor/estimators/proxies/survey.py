@@ -327,10 +327,10 @@ def _scored(
                 torch.manual_seed(seed)
                 network = space.build(architecture) if task is None else task.build(space, architecture)
             if task is None:
-                inputs = _noise(subject, batch_size, seed)
+                module, inputs = network, _noise(subject, batch_size, seed)
             else:
-                inputs = task_inputs(task, network, architecture, batch_size, seed)
-            own.append(score(network, inputs, proxies, seed=seed))
+                module, inputs = fed(task, network, architecture, batch_size, seed)
+            own.append(score(module, inputs, proxies, seed=seed))
         found[text] = {name: sum(each[name] for each in own) / len(own) for name in names}
     return found
 
@@ -419,14 +419,49 @@ class _Seen(Exception):
         self.inputs = inputs
 
 
-def task_inputs(
+def fed(
     task: Task, network: nn.Module, architecture: Architecture, batch_size: int, seed: int
-) -> tuple[Tensor, ...]:
-    """Returns what the task's loss feeds to a network first, of a batch of its training data: ``[batch_size, ...]``.
+) -> tuple[nn.Module, tuple[Tensor, ...]]:
+    """Returns a module and its inputs of a batch of training data, ``[batch_size, ...]`` each.
+
+    They are the network and what the task's loss feeds to it first. Where samples are not first there (time is, or
+    features are), they are the deployed network and rows of what the task predicts from.
 
     Raises:
         InputError: The loss never calls the network.
     """
+    inputs = _overheard(task, network, architecture, batch_size, seed)
+    if _samples_are_first(inputs, partial(_overheard, task, network, architecture, seed=seed), batch_size):
+        return network, inputs
+    import torch
+
+    from sartor._export import calibration_inputs
+
+    deployed = task.deploy(network, architecture)
+    rows = calibration_inputs(task, deployed, task.data().train, num=batch_size, seed=seed)
+    return deployed, tuple(torch.cat(columns) for columns in zip(*rows, strict=True))
+
+
+def _samples_are_first(
+    inputs: tuple[Tensor, ...], again: Callable[..., tuple[Tensor, ...]], batch_size: int
+) -> bool:
+    shapes = [tuple(each.shape) for each in inputs]
+    if all(shape[:1] == (batch_size,) and batch_size not in shape[1:] for shape in shapes):
+        return True
+    others = [tuple(each.shape) for each in again(batch_size=batch_size + 1)]
+    grown = {
+        place
+        for shape, other in zip(shapes, others, strict=True)
+        for place, (size, larger) in enumerate(zip(shape, other, strict=True))
+        if size != larger
+    }
+    return grown <= {0}
+
+
+def _overheard(
+    task: Task, network: nn.Module, architecture: Architecture, batch_size: int, seed: int
+) -> tuple[Tensor, ...]:
+    """Returns what the task's loss feeds to a network first."""
     from sartor.training import Step
 
     def see(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:

@@ -19,7 +19,7 @@ from sartor.cli import main
 from sartor.contracts import Candidate
 from sartor.errors import InputError
 from sartor.estimators.proxies import DEAD, Scored, load, score
-from sartor.estimators.proxies.survey import Subject, _noise, representatives, survey, task_inputs
+from sartor.estimators.proxies.survey import Subject, _noise, fed, representatives, survey
 from sartor.space import Architecture
 from sartor.testing.estimators import check_estimator
 
@@ -168,12 +168,29 @@ def test_wrong_arguments_are_refused_before_anything_is_written(tmp_path, option
 def test_a_task_is_scored_on_what_its_loss_feeds_the_network(tmp_path):
     task = sartor.load_task("images")
     network = task.build(task.space(), task.baseline())
-    (x,) = task_inputs(task, network, task.baseline(), 16, 0)
+    module, (x,) = fed(task, network, task.baseline(), 16, 0)
+    assert module is network
     assert x.shape == (16, 1, 8, 8) and abs(float(x.mean())) < 0.3 and 0.7 < float(x.std()) < 1.3
-    again = task_inputs(task, network, task.baseline(), 16, 0)
+    _, again = fed(task, network, task.baseline(), 16, 0)
     assert torch.equal(x, again[0])
     columns = survey(Subject("task", "images"), ["macs", "jacov"], num=4, out=tmp_path / "s.parquet", batch_size=8)
     assert np.isfinite(columns["jacov"]).all() and min(columns["macs"]) > 0
+
+
+def test_where_time_is_first_the_deployed_network_is_scored_on_rows():
+    pytest.importorskip("gymnasium", reason="needs the extra control")
+    task = sartor.load_task("control", "CartPole-v1", demonstrations=4, evaluations=4)
+    network = task.build(task.space(), task.baseline())
+    module, (observation, state) = fed(task, network, task.baseline(), task.options.window, 0)
+    assert module is not network and network in module.modules()
+    assert len(observation) == len(state) and observation.shape[1] == 4
+
+
+def test_a_persons_own_task_is_scored(tmp_path, capsys):
+    out = tmp_path / "own.parquet"
+    assert run("score", "--task", "docs.own_task:Halves", "--n", "3", "--proxy", "jacov", "--out", str(out)) == 0
+    assert "3 architectures in" in capsys.readouterr().out
+    assert np.isfinite(pyarrow.parquet.read_table(out)["jacov"].to_pylist()).all()
 
 
 def test_a_search_can_run_on_a_score():
@@ -200,8 +217,9 @@ def test_the_command_scores_lists_and_refuses(tmp_path, capsys):
     for arguments, message in [
         (["score", "nasbench2O1"], "did you mean 'nasbench201'"),
         (["score", "mbconv", "--n", "none"], "--n is a number"),
-        (["score", "mbconv", "--data", "x"], "--data is of a task"),
-        (["score", "images", "--size", "9"], "images is a task"),
+        (["score", "tables", "--data", "x.csv", "--target", "y"], "x.csv is not there"),
+        (["score", "tables", "--n", "2", "--proxy", "macs", "--out", str(out)], "macs finds all 2 networks dead"),
+        (["score", "events", "--n", "2", "--out", str(out)], "the aggregate needs it; name other scores"),
         (["score", "mbconv", "--dataset", "x"], "give --table DIR too"),
         (["score", "mbconv", "--size", "0"], "size is at least 1"),
         (["score", "mbconv", "--out", str(tmp_path)], "got the folder"),
