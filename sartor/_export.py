@@ -79,7 +79,7 @@ class Finalist:
     @cached_property
     def calibration(self) -> list[tuple[Any, ...]]:
         """Inputs of the training part, batch size 1 each."""
-        return calibration_inputs(self.task, self.deployed, self.task.data().train, seed=self.run.seed)
+        return calibration_inputs(self.task, self.deployed, self.inputs, self.task.data().train, seed=self.run.seed)
 
     @cached_property
     def metrics(self) -> dict[str, float]:
@@ -127,7 +127,7 @@ class Exported:
 
 
 def calibration_inputs(
-    task: Task, deployed: nn.Module, part: Any, *, num: int = NUM_CALIBRATION, seed: int = 0
+    task: Task, deployed: nn.Module, like: tuple[Any, ...], part: Any, *, num: int = NUM_CALIBRATION, seed: int = 0
 ) -> list[tuple[Any, ...]]:
     """Returns what a task gives its deployed network for rows of a part, batch size 1 each.
 
@@ -136,6 +136,7 @@ def calibration_inputs(
     Args:
         task: Predicts.
         deployed: Is called.
+        like: Example inputs: what the task gives it beside as many (which rows a member learnt from) is left out.
         part: Of the data; where rows can be drawn (`sartor.data.Rows`), a random few are.
         num: Rows at most.
         seed: Of the draw.
@@ -152,7 +153,8 @@ def calibration_inputs(
         part = Rows(**part.take(part.index(num, seed, 0)))
     found: list[tuple[Any, ...]] = []
 
-    def overhear(module: nn.Module, args: tuple[Any, ...]) -> None:
+    def overhear(module: nn.Module, given: tuple[Any, ...]) -> None:
+        args = given[: len(like)]
         sizes = {tensor.shape[0] if tensor.dim() else 0 for tensor in tensors_in(args)}
         if len(sizes) != 1 or 0 in sizes:
             raise InputError(

@@ -46,6 +46,7 @@ class Task:
         Options: A frozen dataclass of annotated fields; the command line is made from it.
         recipe: How its networks are trained; ``recipe.*`` choices of an architecture override fields.
         metrics: Name -> metric; the first is primary.
+        missing_values: Whether NaN stands for a missing value in what networks are given, and is no mistake.
     """
 
     @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Task:
     recipe: Recipe = Recipe()
     metrics: Mapping[str, Metric]
     default_epochs: ClassVar[float] = 30.0
+    missing_values: ClassVar[bool] = False
 
     def __init__(self, source: str | None = None, **options: Any) -> None:
         known = {field.name for field in dataclasses.fields(self.Options)}

@@ -12,6 +12,8 @@ from sartor.estimators.training import scores
 from sartor.export import Loaded
 from sartor.task import Metric, Task
 
+EXAMPLE = (torch.zeros(1, 2),)
+
 
 class Rows(Task):
     """Sums of rows, with a training part and a validation part."""
@@ -34,8 +36,8 @@ class Double(nn.Module):
 
 def test_calibration_data_are_rows_of_the_part_and_the_same_for_a_seed():
     task, network = Rows(), Double()
-    first = calibration_inputs(task, network, task.data().train, num=5, seed=1)
-    again = calibration_inputs(task, network, task.data().train, num=5, seed=1)
+    first = calibration_inputs(task, network, EXAMPLE, task.data().train, num=5, seed=1)
+    again = calibration_inputs(task, network, EXAMPLE, task.data().train, num=5, seed=1)
     assert len(first) == 5 and all(given[0].shape == (1, 2) for given in first)
     assert all(torch.equal(a[0], b[0]) for a, b in zip(first, again, strict=True))
     train = {tuple(row) for row in task.data().train.columns["x"].tolist()}
@@ -49,7 +51,7 @@ def test_calibration_data_of_a_task_that_calls_no_network_are_refused():
             return {}
 
     with pytest.raises(InputError, match="Silent predicts without calling its network"):
-        calibration_inputs(Silent(), Double(), Rows().data().train)
+        calibration_inputs(Silent(), Double(), EXAMPLE, Rows().data().train)
 
 
 def test_a_file_is_scored_like_the_network_it_stands_for():

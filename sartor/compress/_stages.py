@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from sartor.compress._contract import Value
-from sartor.devices._execution import tensors_in
+from sartor.compress.calibration import finite
 from sartor.devices.counts import Counts
 from sartor.devices.cpu import CpuLatency
 from sartor.engine import _checkpoint
-from sartor.errors import DataError, InputError
+from sartor.errors import InputError
 from sartor.estimators.training import evaluate, seeded_learner, steps_for
 from sartor.goals import Limit
 from sartor.space import Architecture
@@ -169,10 +169,8 @@ class Stages:
         found = []
         for number in range(count):
             step = Step(number, max(1, count), seed, recipe, architecture=self.architecture)
-            batch = learner.batch(self.teacher, self.train, step)
-            _check_finite(batch, f"calibration batch {number}")
-            found.append(batch)
-        return found
+            found.append(learner.batch(self.teacher, self.train, step))
+        return finite(found, missing=self.task.missing_values)
 
     def loss(self, network: nn.Module, batch: Any) -> Tensor:
         seed = derive_seed(self.seed, "loss")
@@ -187,9 +185,10 @@ class Stages:
         from sartor._export import calibration_inputs
 
         seed = derive_seed(self.seed, "rows")
-        rows = calibration_inputs(self.task, self.deploy(self.teacher), self.train, num=count, seed=seed)
-        _check_finite(rows, "calibration inputs")
-        return rows
+        rows = calibration_inputs(
+            self.task, self.deploy(self.teacher), self.inputs, self.train, num=count, seed=seed
+        )
+        return finite(rows, missing=self.task.missing_values)
 
     def deploy(self, network: nn.Module) -> nn.Module:
         return self.task.deploy(network, self.architecture).eval()
@@ -215,12 +214,3 @@ def _of_size(recipe: Recipe, size: int) -> Recipe:
     import dataclasses
 
     return dataclasses.replace(recipe, batch_size=size)
-
-
-def _check_finite(value: Any, what: str) -> None:
-    for tensor in tensors_in(value):
-        if tensor.is_floating_point() and (bad := int((~torch.isfinite(tensor)).sum())):
-            raise DataError(
-                f"{what}: {bad} of {tensor.numel()} numbers are not finite, in a tensor of shape"
-                f" {tuple(tensor.shape)}: leave such rows out"
-            )

@@ -22,19 +22,30 @@ Loss = Callable[[nn.Module, Any], Tensor]
 """Of a network and a batch: a scalar, the mean over the rows of the batch."""
 
 
-def finite(batches: Iterable[Any]) -> list[Any]:
+class Finite(list[Any]):
+    """Batches that were looked at: what `finite` returns, and takes as it is."""
+
+
+def finite(batches: Iterable[Any], *, missing: bool = False) -> Finite:
     """Returns the batches as a list.
+
+    Args:
+        batches: Of tensors.
+        missing: NaN stands for a missing value, and is no mistake.
 
     Raises:
         DataError: a number in them is not finite; the message says in which.
         InputError: there are none.
     """
-    found = list(batches)
+    if isinstance(batches, Finite):
+        return batches
+    found = Finite(batches)
     if not found:
         raise InputError("expected at least one batch to calibrate on, got none")
     for number, batch in enumerate(found):
         for tensor in tensors_in(to_device(batch, CPU)):
-            if bad := int((~torch.isfinite(tensor)).sum()):
+            wrong = torch.isinf(tensor) if missing else ~torch.isfinite(tensor)
+            if bad := int(wrong.sum()):
                 raise DataError(
                     f"calibration batch {number}: {bad} of {tensor.numel()} numbers are not finite, in a tensor of"
                     f" shape {tuple(tensor.shape)}: leave such rows out"

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -15,6 +16,7 @@ from sartor.compress import compress, load_network, of_model
 from sartor.errors import BudgetError, InputError, RecordError
 from sartor.runs import Record
 from sartor.tasks.images.task import Images
+from sartor.tasks.tables.task import Tables
 from tests.compress.networks import Small
 
 
@@ -69,6 +71,21 @@ def test_what_ones_own_network_is_given_and_a_worse_teacher_are_said(
         said = " ".join(text for _, kind, text in record.log(record.runs()[0].id) if kind == "note")
     assert "the network is given images as float32 (n, 1, 8, 8)" in said
     assert "distil: the teacher's accuracy is 0." in said and "it is drawn to a worse one" in said
+
+
+def test_missing_values_and_layers_without_zeros_are_no_hindrance(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    rng = np.random.default_rng(0)
+    numbers = rng.normal(size=(120, 2)).tolist()
+    rows = [f"{x:.3f},{'' if i % 7 == 0 else f'{z:.3f}'},{x - z:.3f}" for i, (x, z) in enumerate(numbers)]
+    table.write_text("\n".join(["x,z,y", *rows]) + "\n")
+    task = Tables(str(table), target="y", validation=0.2)
+    network = task.build(task.space(), task.baseline())
+    weights = tmp_path / "w.pt"
+    torch.save(network.state_dict(), weights)
+    own = of_model(lambda: network, weights, task, "own")
+    found = compress(own, ["distil", "quantise"], epochs=0.2, out=tmp_path / "out", report=False)
+    assert found.stages[-1].file is not None and "int8" in found.stages[-1].file.name
 
 
 def test_the_same_seed_gives_the_same_network(task: Images, weights: Path, tmp_path: Path) -> None:

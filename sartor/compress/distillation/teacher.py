@@ -141,4 +141,5 @@ class OnnxTeacher:
                 " logits, or the teacher as a module"
             )
         given = inputs if self._adapt is None else (self._adapt(inputs[0]), *inputs[1:])
-        return Seen(self.file(*given), {})
+        found = self.file(*given)
+        return Seen(found if isinstance(found, Tensor) else found[0], {})

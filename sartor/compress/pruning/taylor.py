@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from sartor.compress.pruning.structure import Scores, Structure
-from sartor.errors import DataError, InputError
+from sartor.errors import DataError, InputError, UnsupportedNetworkError
 
 Loss = Callable[[nn.Module, Any], Tensor]
 """Of a network and a batch: a scalar, the mean over the rows of the batch."""
@@ -45,9 +45,15 @@ def gate_gradients(structure: Structure, batch: Any, loss: Loss) -> Scores:
 
     Raises:
         DataError: the loss is not finite.
+        UnsupportedNetworkError: no weight reads a unit, so that a gate on it has no derivative there.
     """
     network = structure.network
     reads = [slot for slot in structure.slots if slot.role == "reads"]
+    if not reads:
+        raise UnsupportedNetworkError(
+            f"{type(network).__name__} has no layer whose inputs could be fewer, so that nothing of it can be pruned by"
+            " gradients"
+        )
     weights = [network.get_parameter(name) for name in dict.fromkeys(slot.name for slot in reads)]
     frozen = [weight for weight in weights if not weight.requires_grad]
     for weight in frozen:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sartor.errors import InputError, near
+from sartor.errors import InputError, UnsupportedNetworkError, near
 from sartor.registry import CompressorSpec
 from sartor.units import listed
 
@@ -95,8 +95,11 @@ def distil(network: nn.Module, options: Options, context: StepContext) -> Outcom
         rest = tuple(term for name, term in terms if name == "logits")
         stages = [Stage(options.hint_stage, first, 0.0), Stage(1.0, rest, options.labels if rest else 1.0)]
     learner: Learner = Distilled(context.task.learner(context.architecture), teacher, stages, classes=classes)
-    masks = nonzero_masks(network, weights_of(network))
-    held = options.hold_zeros and sparsity_of(masks) > 0
+    try:
+        masks = nonzero_masks(network, weights_of(network))
+    except UnsupportedNetworkError:
+        masks = {}  # of layers that no zeros are made in
+    held = options.hold_zeros and bool(masks) and sparsity_of(masks) > 0
     if held:
         learner = Held(learner, masks)
     made = context.fine_tune("student", copy.deepcopy(network), epochs=context.epochs, learner=learner)

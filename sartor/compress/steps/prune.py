@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from sartor.errors import BudgetError, InputError, near
+from sartor.errors import BudgetError, InputError, UnsupportedNetworkError, near
 from sartor.registry import CompressorSpec
 from sartor.units import listed
 
@@ -137,13 +137,16 @@ def inputs_of(network: nn.Module, context: StepContext) -> tuple[Any, ...]:
     """Returns what the network gets when the deployed network gets the example inputs.
 
     Raises:
-        InputError: the deployed network does not call it with tensors by place.
+        UnsupportedNetworkError: the deployed network does not call it with tensors by place.
     """
     from sartor.compress.calibration import example_inputs
 
     found = example_inputs(network, context)
     if not found:
-        raise InputError(f"{type(context.task).__name__}.deploy does not call the network with inputs by place")
+        raise UnsupportedNetworkError(
+            f"what {type(context.task).__name__} deploys never calls {type(network).__name__} with tensors by place (it"
+            " may call a method of it), so that prune cannot follow what flows through it; distil and quantise need not"
+        )
     return found
 
 

@@ -105,8 +105,12 @@ def _as_file(network: nn.Module, options: Options, context: StepContext, record:
 
     source, path = context.folder / "float.onnx", context.folder / "int8.onnx"
     export_onnx(context.deploy(network), context.inputs, source, description=context.task.describe())
-    report = quantise_static(source, path, context.deployed_inputs(options.rows))
+    try:
+        calibration = context.deployed_inputs(options.rows)
+    except InputError as error:
+        raise InputError(f"{error}; quantise.method=weight-only needs none") from error
+    report = quantise_static(source, path, calibration)
     found = {
         **record, "bytes": report.bytes, "bytes_before": report.bytes_before, "layers_quantised": report.num_quantised,
     }  # fmt: skip
-    return Outcome(network, found, file=path, runs=OnnxFile(path))
+    return Outcome(network, found, file=path, runs=OnnxFile(path, context.deploy(network)))

@@ -438,7 +438,8 @@ def fed(
     from sartor._export import calibration_inputs
 
     deployed = task.deploy(network, architecture)
-    rows = calibration_inputs(task, deployed, task.data().train, num=batch_size, seed=seed)
+    like = task.example_inputs(architecture)
+    rows = calibration_inputs(task, deployed, like, task.data().train, num=batch_size, seed=seed)
     return deployed, tuple(torch.cat(columns) for columns in zip(*rows, strict=True))
 
 

@@ -56,6 +56,7 @@ class Series(Task):
 
     Options = Options
     metrics = {**OF_NUMBERS, **OF_CLASSES}
+    missing_values = True
 
     def __init__(self, source: str | None = None, **options: Any) -> None:
         super().__init__(source, **options)

@@ -64,6 +64,7 @@ class Tables(Task):
 
     Options = Options
     metrics = {**OF_NUMBERS, **OF_CLASSES}
+    missing_values = True
 
     def __init__(self, source: str | None = None, **options: Any) -> None:
         super().__init__(source, **options)
@@ -187,7 +188,15 @@ class Tables(Task):
         Returns:
             ``row`` int64 ``(n,)``, its number in the file; ``label`` int64 ``(n,)`` and ``probabilities`` float64
             ``(n, classes)``, or ``target`` and ``value`` float64 ``(n,)``.
+
+        Raises:
+            InputError: training rows are asked of a file, which answers for all members at once.
         """
+        if "folds" in part.columns and not isinstance(deployed, Additive):
+            raise InputError(
+                "rows that train an ensemble score only the members that left them out, which a file cannot tell apart:"
+                " keep rows for validation (--validation 0.2)"
+            )
         with torch.no_grad():
             given = [part.columns[name].split(PREDICT_BATCH) for name in ("x", "folds") if name in part.columns]
             outputs = torch.cat([deployed(*chunk) for chunk in zip(*given, strict=True)]).double()
