@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -33,6 +34,8 @@ _MAX_SKELETONS = 256
 """Networks kept for reuse; they hold no weights."""
 _MAX_COMBINATIONS = 256
 """Combinations of one place's choices that are built to learn which shapes there are."""
+_MAX_PAIRED = 1_000
+"""Values of two choices of a place, for all pairs of these, that are built where its combinations are more."""
 _QUIET = 100
 """Random architectures in a row that must bring no new shape before all are taken to be known."""
 _MAX_RANDOM = 2_000
@@ -431,14 +434,7 @@ class _Cover:
             if slot.kind == "choice" and len(slot.domain) <= _MAX_COMBINATIONS:
                 for code in range(len(slot.domain)):
                     yield from self._new(self._forced({index: code}))
-        tried: set[tuple[tuple[int, ...], tuple[int, ...]]] = set()
-        for slots in list(self._combinations):
-            sizes = [len(self._slots[slot].domain) for slot in slots]
-            if math.prod(sizes) > _MAX_COMBINATIONS:
-                continue
-            for codes in itertools.product(*map(range, sizes)):
-                if codes not in self._combinations[slots] and (slots, codes) not in tried:
-                    yield from self._new(self._forced(self._with_others(slots, codes, tried)))
+        yield from self._combined()
         rng = np.random.default_rng(0)
         quiet = 0
         for _ in range(_MAX_RANDOM):
@@ -447,22 +443,71 @@ class _Cover:
             yield self._space.sample_choices(rng)
             quiet = 0 if self.is_new else quiet + 1
 
+    def _combined(self) -> Iterator[Architecture]:
+        """Yields every combination of the choices of a place; where these are too many, of any two of them if these are
+        few, with the largest of the others. What is built may have places that were not seen before: they are next.
+        """
+        tried: set[tuple[tuple[int, ...], tuple[int, ...]]] = set()
+        done: set[tuple[int, ...]] = set()
+        while found := [slots for slots in self._combinations if slots not in done]:
+            for slots in found:
+                done.add(slots)
+                if self._num_combinations(slots) <= _MAX_COMBINATIONS:
+                    for codes in itertools.product(*(range(len(self._slots[slot].domain)) for slot in slots)):
+                        if codes not in self._combinations[slots] and (slots, codes) not in tried:
+                            yield from self._new(self._forced(self._with_others(slots, codes, tried)))
+                    continue
+                pairs = [pair for pair in itertools.combinations(slots, 2) if pair not in done]
+                if sum(map(self._num_combinations, pairs)) <= _MAX_PAIRED:
+                    done.update(pairs)
+                    for pair in pairs:
+                        for codes in itertools.product(*(range(len(self._slots[slot].domain)) for slot in pair)):
+                            yield from self._new(self._forced(dict(zip(pair, codes, strict=True))))
+
+    def _num_combinations(self, slots: tuple[int, ...]) -> int:
+        return math.prod(len(self._slots[slot].domain) for slot in slots)
+
     def _with_others(
         self, slots: tuple[int, ...], codes: tuple[int, ...], tried: set[tuple[tuple[int, ...], tuple[int, ...]]]
     ) -> dict[int, int]:
-        """Returns one combination of a place, with open ones of places that have no choice in common."""
+        """Returns one combination of a place, with open ones of places that can be beside it and share no choice."""
         forced = dict(zip(slots, codes, strict=True))
         tried.add((slots, codes))
         for others, seen in self._combinations.items():
-            sizes = [len(self._slots[slot].domain) for slot in others]
-            if math.prod(sizes) > _MAX_COMBINATIONS or not forced.keys().isdisjoint(others):
+            if self._num_combinations(others) > _MAX_COMBINATIONS or not forced.keys().isdisjoint(others):
                 continue
-            for own in itertools.product(*map(range, sizes)):
+            if self._above({**forced, **dict.fromkeys(others, 0)}) is None:
+                continue
+            for own in itertools.product(*(range(len(self._slots[slot].domain)) for slot in others)):
                 if own not in seen and (others, own) not in tried:
                     tried.add((others, own))
                     forced |= zip(others, own, strict=True)
                     break
         return forced
+
+    def _above(self, slots: Mapping[int, int]) -> dict[int, npt.NDArray[np.bool_]] | None:
+        """Returns the codes that the options above must have for the choices to be active; None where not all can be.
+
+        Of several ways to be active the first counts.
+
+        Args:
+            slots: Choices, with their codes.
+        """
+        found: dict[int, npt.NDArray[np.bool_]] = {}
+        open_ = list(slots)
+        for slot in open_:
+            for source, mask in (self._slots[slot].when or ((),))[0]:
+                allowed = np.frombuffer(bytes(mask), np.uint8)[:-1].astype(bool)
+                if source in slots:
+                    if not allowed[slots[source]]:
+                        return None
+                    continue
+                if source not in found:
+                    open_.append(source)
+                found[source] = found.get(source, True) & allowed
+                if not found[source].any():
+                    return None
+        return found
 
     def _new(self, architecture: Architecture | None) -> Iterator[Architecture]:
         if architecture is None:
@@ -473,8 +518,13 @@ class _Cover:
             yield architecture
 
     def _forced(self, forced: Mapping[int, int]) -> Architecture | None:
-        """Returns the largest legal architecture with these codes, as many of them as can hold, or None."""
+        """Returns the largest legal architecture with these codes, as many of them as can hold, or None.
+
+        Options that they lie under are wished for too: a code says nothing where its choice is not active.
+        """
         wishes = dict(self._wishes)
+        for slot, allowed in (self._above(forced) or {}).items():
+            wishes[slot] = self._wishes[slot] + 1e3 * allowed
         for slot, code in forced.items():
             wish = np.zeros(len(self._slots[slot].domain))
             wish[code] = 1e3

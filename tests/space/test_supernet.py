@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import gc
 import io
+import math
 import pickle
 import random
 import weakref
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from sartor.errors import SpaceError
 from sartor.nets import Chain, ClassifierHead, ConvBnAct, MBConv, Stage
-from sartor.space import Derived, OneOf, Repeat, Shared, Space, Subset
+from sartor.space import Derived, Factory, OneOf, Repeat, Shared, Space, Subset
 from sartor.spaces.mbconv import mbconv
 from sartor.spaces.nasbench201 import nasbench201
 from sartor.spaces.resnet_like import resnet_like
@@ -864,3 +866,43 @@ def test_networks_kept_for_reuse_hold_no_weights_of_their_own(monkeypatch):
         supernet(torch.zeros(1, 3), arch=architecture)
     gc.collect()
     assert len(SeesItsWeight.weights) == 2 and all(each() is None for each in SeesItsWeight.weights)
+
+
+class _Sized(nn.Module):
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(size))
+
+
+class _Other(_Sized):
+    pass
+
+
+def _wired(cell: Any, number: int, share: float) -> nn.Module:
+    return cell(round(100 * share) % 37 + number)  # not largest where both are
+
+
+def _product(**numbers: int) -> nn.Module:
+    return _Sized(math.prod(numbers.values()))
+
+
+def test_the_store_holds_alternatives_whose_inner_parts_depend_on_outer_choices() -> None:
+    cell = OneOf(one=Factory(partial(_Sized)), other=Factory(partial(_Other)))
+    wired = partial(_wired, cell, number=OneOf(1, 2, 3), share=OneOf(0.2, 0.5, 0.7))
+    others = {name: partial(_product, **{f"{name}{i}": OneOf(1, 2, 3) for i in range(4)}) for name in "abc"}
+    space = Space({"network": OneOf(wired=wired, **others), "rate": OneOf(*range(9))})
+    supernet = space.supernet("network")
+    for architecture in space.given({"network": "wired", "rate": 0}):
+        supernet.network(architecture)
+
+
+def _renamed(one: int, two: int, **numbers: int) -> nn.Module:
+    return nn.ModuleDict({f"of {one} and {two}": _product(**numbers)})
+
+
+def test_the_store_holds_products_whose_names_two_of_many_choices_change() -> None:
+    numbers = {f"n{i}": OneOf(1, 2, 3) for i in range(6)}
+    space = Space(partial(_renamed, one=OneOf(0, 1, 2), two=OneOf(0, 1, 2), **numbers))
+    supernet = space.supernet()
+    for architecture in space.sample(np.random.default_rng(0), 500):
+        supernet.network(architecture)
