@@ -12,6 +12,9 @@ import pytest
 import torch
 from torch import nn
 
+from sartor.compress.distillation.before import taught
+from sartor.compress.distillation.learner import Distilled
+from sartor.compress.distillation.teacher import TorchTeacher
 from sartor.compress.sparsity.masks import nonzero_masks, sparsity_of
 from sartor.compress.sparsity.storage import load_sparse
 from sartor.compress.sparsity.weights import weights_of
@@ -162,6 +165,39 @@ def test_distil_learns_from_an_exported_file(trained: tuple[Images, nn.Module], 
         torch.testing.assert_close(a, b, rtol=1e-2, atol=1e-3)
     with pytest.raises(InputError, match="an ONNX teacher shows its logits only: leave out hints"):
         distil.distil(network, distil.Options(terms="hints", teacher_file=str(path)), given)
+
+
+class Numbers(Images):
+    """Without classes."""
+
+    def describe(self) -> dict[str, Any]:
+        return {**super().describe(), "classes": []}
+
+
+class Inside(Images):
+    """Whose loss goes by the network's parts."""
+
+    def loss(self, network: nn.Module, batch: Any, step: Any) -> torch.Tensor:
+        x = batch["x"].float() / 255
+        for part in network.children():
+            x = part(x)
+        return nn.functional.cross_entropy(x, batch["y"])
+
+
+def test_steps_that_train_learn_from_the_network_before_where_classes_are_scored(
+    trained: tuple[Images, nn.Module], tmp_path: Path
+) -> None:
+    network = copy.deepcopy(trained[1])
+    given = context(trained, tmp_path)
+    learner = taught(given, network, 0.8)
+    assert isinstance(learner, Distilled) and isinstance(learner.teacher, TorchTeacher)
+    assert learner.stages[0].labels == pytest.approx(0.2) and learner.stages[0].terms[0].weight == 0.8
+    assert torch.equal(learner.teacher.module[0].weight, given.teacher[0].weight)  # type: ignore[index]
+    assert not isinstance(taught(given, network, 0.0), Distilled)
+    for task in (Numbers(), Inside()):
+        other = Context(task, trained[1], tmp_path)
+        other.loss = lambda network, batch, task=task: task.loss(network, batch, None)  # type: ignore[assignment]
+        assert not isinstance(taught(other, network, 0.8), Distilled)
 
 
 @pytest.mark.parametrize("method", ["static", "aware"])
