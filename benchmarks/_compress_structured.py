@@ -21,7 +21,7 @@ import argparse
 import copy
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,7 @@ Of the 25 architectures Sartor handles 25, Torch-Pruning 19: not ShuffleNetV2, S
 Transformer encoder and gated units.
 """
 
+PARTS = ("architectures", "accuracy")
 WIDTHS = (32, 64, 128)
 SHARE = 0.5
 HANDLED = 0.55
@@ -72,6 +73,8 @@ TUNED = 4
 """Epochs after pruning, in all."""
 CANDIDATES = 32
 NUM_SEEDS, NUM_TIMINGS = 3, 3
+WIDTH = runtime_multiple()
+WAYS = tuple(dict.fromkeys(("Sartor", f"Torch-Pruning, {WIDTH}", "Torch-Pruning, 8", "dense, trained on")))
 NUM_BATCHES, BATCH = 32, 32
 
 
@@ -132,7 +135,9 @@ def theirs(
     return network
 
 
-def accuracies(folder: Path, *, epochs: int, tuned: int, seed: int, quick: bool) -> dict[str, float]:
+def accuracies(
+    folder: Path, *, epochs: int, tuned: int, seed: int, quick: bool, chosen: Sequence[str]
+) -> dict[str, float]:
     """Returns accuracy in points and latency in ms of the dense and the pruned networks, and prints them."""
     task = Images("fashion-mnist")
     splits = task.data()
@@ -152,14 +157,15 @@ def accuracies(folder: Path, *, epochs: int, tuned: int, seed: int, quick: bool)
     found = {"dense": accuracy(task, dense, test)}
     taught = Distilled(learner, TorchTeacher(dense), [Logits(4.0, 0.9)], labels=0.1)
     networks: dict[str, nn.Module] = {"dense": dense}
-    width = runtime_multiple()
     ways: list[tuple[str, Any, tuple[int, ...]]] = [
         ("Sartor", ours, (tuned,)),
         ("Torch-Pruning, 8", partial(theirs, round_to=8), (tuned // 4, tuned - tuned // 4)),
-        (f"Torch-Pruning, {width}", partial(theirs, round_to=width), (tuned,)),
+        (f"Torch-Pruning, {WIDTH}", partial(theirs, round_to=WIDTH), (tuned,)),
         ("dense, trained on", None, (tuned,)),
     ]
     for name, prune, rounds in ways:
+        if name not in chosen:
+            continue
         network = copy.deepcopy(dense)
         for number, length in enumerate(rounds):
             if prune is not None:
@@ -270,20 +276,28 @@ def architectures() -> dict[str, float]:
     return {"architectures_pruned_of_25": handled["Sartor"], "torch_pruning_architectures": handled["Torch-Pruning"]}
 
 
-def run(quick: bool, *, state: str | None = None) -> dict[str, float]:
+def run(
+    quick: bool, *, state: str | None = None, ways: Sequence[str] = WAYS, parts: Sequence[str] = PARTS
+) -> dict[str, float]:
     """Returns the figures; prints the rest.
 
     Args:
         quick: Short trainings: nothing is decided.
         state: Folder that keeps trainings, to go on from; a temporary one when None.
+        ways: Which, beside the dense network: "Sartor" at least.
+        parts: Which.
     """
     torch.set_num_threads(1)
-    figures: dict[str, float] = dict(architectures())
+    figures: dict[str, float] = dict(architectures()) if "architectures" in parts else {}
+    if "accuracy" not in parts:
+        return figures
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(state or temporary)
         folder.mkdir(parents=True, exist_ok=True)
         epochs, tuned, seeds = (1, 1, 1) if quick else (8, TUNED, NUM_SEEDS)
-        found = [accuracies(folder, epochs=epochs, tuned=tuned, seed=seed, quick=quick) for seed in range(seeds)]
+        found = [
+            accuracies(folder, epochs=epochs, tuned=tuned, seed=seed, quick=quick, chosen=ways) for seed in range(seeds)
+        ]
 
     def mean(function: Callable[[dict[str, float]], float]) -> float:
         return sum(map(function, found)) / len(found)
@@ -301,10 +315,12 @@ def run(quick: bool, *, state: str | None = None) -> dict[str, float]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--state", metavar="DIR", help="folder that keeps trainings, to go on from")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="to half the MACs")
     parser.add_argument("--quick", action="store_true", help="short trainings; decides nothing")
     arguments = parser.parse_args()
     print(json.dumps(environment()))
-    print(json.dumps(run(arguments.quick, state=arguments.state)))
+    print(json.dumps(run(arguments.quick, state=arguments.state, ways=arguments.ways, parts=arguments.parts)))
     return 0
 
 
