@@ -7,11 +7,11 @@ gives each layer the same share of zeros (``scope`` "local"); layer-adaptive mag
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sartor.compress.sparsity.held import Held
 from sartor.compress.sparsity.lamp import layer_adaptive
@@ -22,7 +22,6 @@ from sartor.training import Learner, Step
 
 Scope = Literal["global", "local"]
 Criterion = Literal["magnitude", "lamp"]
-_SCORES = {"magnitude": torch.abs, "lamp": layer_adaptive}
 
 
 def cubic(fraction: float, initial: float, final: float) -> float:
@@ -78,7 +77,8 @@ class Gradual(Held):
         weights = weights_of(module, skip=skip)
         super().__init__(inner, {name: torch.ones_like(value, dtype=torch.bool) for name, value in weights.items()})
         self.sparsity, self.initial, self.begin, self.end = sparsity, initial, begin, end
-        self.interval, self._score = interval, _SCORES[criterion]
+        self.interval = interval
+        self._score: Callable[[Tensor], Tensor] = layer_adaptive if criterion == "lamp" else torch.abs
         self._select = global_masks if scope == "global" else local_masks
 
     def after(self, network: nn.Module, step: Step) -> None:
