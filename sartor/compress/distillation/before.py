@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 def taught(context: StepContext, network: nn.Module, weight: float) -> Learner:
     """Returns the task's learner; where the network scores classes, one that learns from the network before as well.
 
+    Where it does not, that is said.
+
     Args:
         context: Of the step.
         network: To be trained.
@@ -28,7 +30,10 @@ def taught(context: StepContext, network: nn.Module, weight: float) -> Learner:
     """
     learner = seeded_learner(context.task, context.architecture, context.seed)
     classes = context.task.describe().get("classes")
-    if not weight or not classes or not _scores_classes(context, network, len(classes)):
+    if not weight:
+        return learner
+    if not classes or not _scores_classes(context, network, len(classes)):
+        context.say("trains on labels alone: the network before compression gives the loss no scores of classes")
         return learner
     teacher = TorchTeacher(context.teacher, classes=classes)
     return Distilled(learner, teacher, [Logits(weight=weight)], labels=1.0 - weight, classes=classes)

@@ -194,11 +194,12 @@ def test_steps_that_train_learn_from_the_network_before_where_classes_are_scored
     assert isinstance(learner, Distilled) and isinstance(learner.teacher, TorchTeacher)
     assert learner.stages[0].labels == pytest.approx(0.2) and learner.stages[0].terms[0].weight == 0.8
     assert torch.equal(learner.teacher.module[0].weight, given.teacher[0].weight)  # type: ignore[index]
-    assert not isinstance(taught(given, network, 0.0), Distilled)
+    assert not isinstance(taught(given, network, 0.0), Distilled) and not given.said
     for task in (Numbers(), Inside()):
         other = Context(task, trained[1], tmp_path)
         other.loss = lambda network, batch, task=task: task.loss(network, batch, None)  # type: ignore[assignment]
         assert not isinstance(taught(other, network, 0.8), Distilled)
+        assert other.said[0].startswith("trains on labels alone")
 
 
 @pytest.mark.parametrize("method", ["static", "aware"])
