@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import sartor
+from docs import caches
 from docs.own_device import Board
 from docs.own_network import Mine
 from docs.own_strategy import Annealing
@@ -68,3 +69,11 @@ def test_a_part_that_is_not_there_is_said(monkeypatch, capsys):
     assert run(monkeypatch, "search", "images", "--strategy", "docs.own_strategy:Anneal", "--trials", "2")
     said = " ".join(capsys.readouterr().err.split())
     assert "'docs.own_strategy' has no attribute 'Anneal'; expected module:Name" in said
+
+
+def test_caches_predict_what_repeats_and_spare_what_comes_again(capsys):
+    alone, cached, likely = caches.predict(caches.MANUAL[:100_000], steps=100)
+    assert cached < 0.9 * alone and len(set(likely)) == 3
+    good, lax = caches.serve(frames=3)
+    assert good.near_matches and good.hit_rate > 0.5 and good.error <= 0.05
+    assert not lax.near_matches and lax.why_off in capsys.readouterr().out

@@ -90,13 +90,14 @@ def test_missing_values_and_layers_without_zeros_are_no_hindrance(tmp_path: Path
 
 def test_the_same_seed_gives_the_same_network(task: Images, weights: Path, tmp_path: Path) -> None:
     networks = []
-    for name in ("a", "b"):
+    for name, own in (("a", {}), ("b", {}), ("taught", {"teacher": 0.9})):
         compress(
-            of_model(Small, weights, task), ["prune"], options={"prune": {"candidates": 3, "batches": 2}}, epochs=0.5,
-            out=tmp_path / name, report=False, seed=3,
+            of_model(Small, weights, task), ["prune"], options={"prune": {"candidates": 3, "batches": 2, **own}},
+            epochs=0.5, out=tmp_path / name, report=False, seed=3,
         )  # fmt: skip
         networks.append(load_network(tmp_path / name).state_dict())
     assert all(torch.equal(networks[0][key], networks[1][key]) for key in networks[0])
+    assert not torch.equal(networks[0]["head.weight"], networks[2]["head.weight"])
 
 
 SCRIPT = """

@@ -1,24 +1,27 @@
 """Gradual magnitude pruning: more zeros as training goes on, fast at first and slowly at last.
 
 Zhu & Gupta 2017, "To prune, or not to prune: exploring the efficacy of pruning for model compression",
-arXiv:1710.01878. A weight that was removed stays removed, since it has no gradient, here as in the paper.
+arXiv:1710.01878. A weight that was removed stays removed, since it has no gradient, here as in the paper. The paper
+gives each layer the same share of zeros (``scope`` "local"); layer-adaptive magnitude over all layers is offered too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sartor.compress.sparsity.held import Held
+from sartor.compress.sparsity.lamp import layer_adaptive
 from sartor.compress.sparsity.masks import global_masks, local_masks
 from sartor.compress.sparsity.weights import weights_of
 from sartor.errors import InputError
 from sartor.training import Learner, Step
 
 Scope = Literal["global", "local"]
+Criterion = Literal["magnitude", "lamp"]
 
 
 def cubic(fraction: float, initial: float, final: float) -> float:
@@ -44,6 +47,7 @@ class Gradual(Held):
         begin, end: Shares of the training between which weights are removed.
         interval: Steps between two removals.
         scope: Of each layer the same share (the paper's), or of all layers together.
+        criterion: Which weights go; matters where ``scope`` is global.
         skip: Layers to leave alone.
 
     Raises:
@@ -61,6 +65,7 @@ class Gradual(Held):
         end: float = 0.7,
         interval: int = 10,
         scope: Scope = "local",
+        criterion: Criterion = "magnitude",
         skip: Sequence[str] = (),
     ) -> None:
         if not 0 <= initial <= sparsity < 1:
@@ -73,6 +78,7 @@ class Gradual(Held):
         super().__init__(inner, {name: torch.ones_like(value, dtype=torch.bool) for name, value in weights.items()})
         self.sparsity, self.initial, self.begin, self.end = sparsity, initial, begin, end
         self.interval = interval
+        self._score: Callable[[Tensor], Tensor] = layer_adaptive if criterion == "lamp" else torch.abs
         self._select = global_masks if scope == "global" else local_masks
 
     def after(self, network: nn.Module, step: Step) -> None:
@@ -84,6 +90,6 @@ class Gradual(Held):
 
     def _remove(self, sparsity: float) -> None:
         masks = self.masks
-        scores = {name: weight.detach().abs() for name, weight in self._weights.items()}
+        scores = {name: self._score(weight.detach()) for name, weight in self._weights.items()}
         for name, mask in self._select(scores, sparsity, masks).items():
             masks[name].copy_(mask)

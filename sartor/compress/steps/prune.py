@@ -22,7 +22,8 @@ SPEC = CompressorSpec(
     "prune",
     "sartor.compress.steps.prune:prune",
     summary="remove channels, heads, units or whole layers, to a share of the MACs or to the limits",
-    citation="Molchanov et al. 2019, arXiv:1906.10771; Liu et al. 2021, arXiv:2108.00708",
+    citation="Molchanov et al. 2019, arXiv:1906.10771; Liu et al. 2021, arXiv:2108.00708; Hinton et al. 2015,"
+    " arXiv:1503.02531",
     options="sartor.compress.steps.prune:Options",
 )
 
@@ -52,6 +53,8 @@ class Options:
         batches: Of training data that score channels.
         batch_size: Their rows.
         skip: Layers whose outputs stay, with commas between; * stands for anything.
+        teacher: Weight of what the network before compression says in the training after each round, where networks
+            score classes; labels have the rest. 0 for labels alone, as nothing was gained where it was measured.
     """
 
     criterion: str = "taylor"
@@ -64,6 +67,7 @@ class Options:
     batches: int = 32
     batch_size: int = 32
     skip: str = ""
+    teacher: float = 0.0
 
     def __post_init__(self) -> None:
         for name, known in (("criterion", get_args(Criterion)), ("what", get_args(What))):
@@ -78,6 +82,8 @@ class Options:
             raise InputError(f"round_to and candidates: expected at least 0, got {self.round_to}, {self.candidates}")
         if not 0 <= self.least < 1:
             raise InputError(f"least: expected a share from 0 to below 1, got {self.least:g}")
+        if not 0 <= self.teacher <= 1:
+            raise InputError(f"teacher: expected a weight from 0 to 1, got {self.teacher:g}")
 
     @property
     def multiples(self) -> tuple[int, ...]:
@@ -102,6 +108,7 @@ def prune(network: nn.Module, options: Options, context: StepContext) -> Outcome
         UnsupportedNetworkError: nothing can be pruned; layers are named.
     """
     from sartor.compress import Outcome
+    from sartor.compress.distillation.before import taught
 
     if options.what == "layers":
         return _without_layers(network, options, context)
@@ -121,8 +128,9 @@ def prune(network: nn.Module, options: Options, context: StepContext) -> Outcome
         if number == 0:
             record["stays"] = found["stays"]
         network = context.fine_tune(
-            f"tuned-{number}", found["network"], epochs=context.epochs * _share_of_training(number, options.rounds)
-        )
+            f"tuned-{number}", found["network"], epochs=context.epochs * _share_of_training(number, options.rounds),
+            learner=taught(context, found["network"], options.teacher),
+        )  # fmt: skip
     return Outcome(network, record)
 
 
@@ -379,6 +387,7 @@ def _for_latency(
 def _without_layers(network: nn.Module, options: Options, context: StepContext) -> Outcome:
     """Returns the network without the layers that change least what passes them."""
     from sartor.compress import Outcome
+    from sartor.compress.distillation.before import taught
     from sartor.compress.pruning.layers import without_layers
 
     limits = {limit.name: limit.bound for limit in context.limits}
@@ -399,5 +408,6 @@ def _without_layers(network: nn.Module, options: Options, context: StepContext) 
         return without_layers(network, run, cost, target, skip=options.skipped)
 
     smaller, gone = context.stage("cut-layers", cut)
-    network = context.fine_tune("tuned-layers", smaller, epochs=context.epochs)
+    learner = taught(context, smaller, options.teacher)
+    network = context.fine_tune("tuned-layers", smaller, epochs=context.epochs, learner=learner)
     return Outcome(network, {"layers gone": gone})

@@ -13,19 +13,23 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from sartor.compress._contract import Outcome, StepContext
+    from sartor.training import Recipe
 
 SPEC = CompressorSpec(
     "sparsify",
     "sartor.compress.steps.sparsify:sparsify",
     summary="zeros among the weights: smaller files, seldom faster; measured dense against sparse",
-    citation="Han et al. 2015, arXiv:1506.02626; Frankle & Carbin 2019, arXiv:1803.03635; Frantar & Alistarh 2023,"
-    " arXiv:2301.00774",
+    citation="Zhu & Gupta 2017, arXiv:1710.01878; Lee et al. 2021, arXiv:2010.07611; Frankle & Carbin 2019,"
+    " arXiv:1803.03635; Renda et al. 2020, arXiv:2003.02389; Frantar & Alistarh 2023, arXiv:2301.00774",
     options="sartor.compress.steps.sparsify:Options",
 )
 
-Method = Literal["iterative", "gradual", "sparsegpt", "obs"]
-Criterion = Literal["magnitude", "taylor", "obd"]
+Method = Literal["gradual", "iterative", "sparsegpt", "obs"]
+Criterion = Literal["lamp", "magnitude", "taylor", "obd"]
 Scope = Literal["global", "local"]
+REMOVED_BY = 0.4
+"""Share of the training after which gradual pruning has all zeros: what is left is trained at the full rate still, then
+as the rate falls."""
 
 
 @dataclass(frozen=True)
@@ -34,24 +38,28 @@ class Options:
 
     Attributes:
         sparsity: Share of the weights that becomes zero.
-        method: Prune and train by turns; along a cubic schedule while training; each layer at once from data
-            (sparsegpt) or by second order (obs), both then trained under the zeros.
-        criterion: Which weights go, of the iterative method.
+        method: Along a cubic schedule over the first 40% of the training; prune and train by turns; each layer at once
+            from data (sparsegpt) or by second order (obs), both then trained under the zeros.
+        criterion: Which weights go, of the gradual (lamp or magnitude) and the iterative method. Magnitudes take much
+            the same share of each layer, lamp takes less of small ones.
         scope: Of all layers together, or of each the same share.
         rounds: Of the iterative method.
         two_of_four: Two of every four weights stay, as sparse tensor cores want it; only with sparsegpt.
         skip: Layers to leave alone, by name, with commas between; * stands for anything.
         batches: Of training data to calibrate on.
+        teacher: Weight of what the network before compression says in the training, where networks score classes;
+            labels have the rest. 0 for labels alone.
     """
 
     sparsity: float = 0.9
-    method: Method = "iterative"
-    criterion: Criterion = "magnitude"
+    method: Method = "gradual"
+    criterion: Criterion = "lamp"
     scope: Scope = "global"
     rounds: int = 4
     two_of_four: bool = False
     skip: str = ""
     batches: int = 8
+    teacher: float = 0.9
 
     def __post_init__(self) -> None:
         for name, kind in (("method", Method), ("criterion", Criterion), ("scope", Scope)):
@@ -64,6 +72,10 @@ class Options:
             raise InputError(f"expected at least 1 round and 1 batch, got {self.rounds} and {self.batches}")
         if self.two_of_four and self.method != "sparsegpt":
             raise InputError(f"two_of_four goes with the method sparsegpt, not with {self.method}")
+        if self.method == "gradual" and self.criterion in ("taylor", "obd"):
+            raise InputError(f"criterion: {self.criterion} goes with the method iterative, not with gradual")
+        if not 0 <= self.teacher <= 1:
+            raise InputError(f"teacher: expected a weight from 0 to 1, got {self.teacher:g}")
 
 
 def sparsify(network: nn.Module, options: Options, context: StepContext) -> Outcome:
@@ -99,6 +111,7 @@ def sparsify(network: nn.Module, options: Options, context: StepContext) -> Outc
 
 
 def _iterative(network: nn.Module, options: Options, context: StepContext, skip: list[str]) -> nn.Module:
+    from sartor.compress.distillation.before import taught
     from sartor.compress.sparsity.held import Held
     from sartor.compress.sparsity.iterative import sparsities
     from sartor.compress.sparsity.masks import global_masks, local_masks, pruned
@@ -115,16 +128,24 @@ def _iterative(network: nn.Module, options: Options, context: StepContext, skip:
         if context.epochs > 0:
             network = context.fine_tune(
                 f"round-{number}", network, epochs=context.epochs / options.rounds,
-                learner=Held(context.task.learner(context.architecture), masks),
+                learner=Held(taught(context, network, options.teacher), masks), recipe=_recipe(context),
             )  # fmt: skip
     return network
 
 
+def _recipe(context: StepContext) -> Recipe:
+    """Returns the task's own: its full rate again, which Renda et al. find better than a low one under many zeros."""
+    return context.task.recipe_for(context.architecture)
+
+
 def _scores(network: nn.Module, options: Options, context: StepContext, skip: list[str]) -> dict[str, Tensor]:
+    from sartor.compress.sparsity.lamp import lamp
     from sartor.compress.sparsity.magnitude import magnitude
     from sartor.compress.sparsity.obd import obd
     from sartor.compress.sparsity.taylor import taylor
 
+    if options.criterion == "lamp":
+        return lamp(network, skip=skip)
     if options.criterion == "magnitude":
         return magnitude(network, skip=skip)
     batches = context.batches(options.batches)
@@ -136,18 +157,23 @@ def _scores(network: nn.Module, options: Options, context: StepContext, skip: li
 def _gradual(network: nn.Module, options: Options, context: StepContext, skip: list[str]) -> nn.Module:
     import copy
 
+    from sartor.compress.distillation.before import taught
     from sartor.compress.sparsity.gradual import Gradual
 
     if not context.epochs > 0:
         raise InputError("sparsify.method gradual prunes while it trains: give it epochs, or use another method")
     learner = Gradual(
-        context.task.learner(context.architecture), network, sparsity=options.sparsity, scope=options.scope, skip=skip
+        taught(context, network, options.teacher), network, sparsity=options.sparsity, end=REMOVED_BY,
+        scope=options.scope, criterion="lamp" if options.criterion == "lamp" else "magnitude", skip=skip,
+    )  # fmt: skip
+    return context.fine_tune(
+        "gradual", copy.deepcopy(network), epochs=context.epochs, learner=learner, recipe=_recipe(context)
     )
-    return context.fine_tune("gradual", copy.deepcopy(network), epochs=context.epochs, learner=learner)
 
 
 def _at_once(network: nn.Module, options: Options, context: StepContext, skip: list[str]) -> nn.Module:
     from sartor.compress.calibration import network_inputs
+    from sartor.compress.distillation.before import taught
     from sartor.compress.sparsity.held import Held
     from sartor.compress.sparsity.n_of_m import TWO_OF_FOUR
     from sartor.compress.sparsity.obs import Surgery, obs
@@ -164,5 +190,5 @@ def _at_once(network: nn.Module, options: Options, context: StepContext, skip: l
     found = context.stage("surgery", operate)
     if not context.epochs > 0:
         return found.module
-    learner = Held(context.task.learner(context.architecture), found.masks)
+    learner = Held(taught(context, found.module, options.teacher), found.masks)
     return context.fine_tune("trained", found.module, epochs=context.epochs, learner=learner)

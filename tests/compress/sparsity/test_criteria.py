@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from sartor.compress.sparsity.lamp import lamp
 from sartor.compress.sparsity.magnitude import magnitude
 from sartor.compress.sparsity.masks import global_masks, pruned
 from sartor.compress.sparsity.obd import obd
@@ -19,6 +20,20 @@ from tests.compress.made import accuracy, classifier, cross_entropy, rows, train
 
 def batches(num: int, size: int) -> list[dict[str, Any]]:
     return [rows(512).batch(size, 0, draw) for draw in range(num)]
+
+
+def test_lamp_is_each_square_over_those_that_are_no_smaller() -> None:
+    network = classifier()
+    with torch.no_grad():
+        network[2].weight.mul_(1e-3)  # scores do not change with a layer's scale
+        network[4].weight[0] = 0.0
+    for name, scores in lamp(network).items():
+        squares = network.get_parameter(name).detach().double().square().flatten()
+        wanted = torch.stack([each / squares[squares >= each].sum() for each in squares])
+        torch.testing.assert_close(scores.flatten().double(), wanted, rtol=1e-5, atol=0)
+    masks = global_masks(lamp(network), 0.97)
+    assert all(bool(mask.any()) for mask in masks.values())
+    assert not bool(global_masks(magnitude(network), 0.8)["2.weight"].any())
 
 
 def test_taylor_is_the_square_of_gradient_times_weight() -> None:

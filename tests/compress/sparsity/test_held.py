@@ -78,10 +78,12 @@ def test_the_cubic_schedule_is_that_of_the_paper() -> None:
     assert cubic(1.0, 0.1, 0.9) == cubic(7.0, 0.1, 0.9) == pytest.approx(0.9)
 
 
-@pytest.mark.parametrize("scope", ["global", "local"])
-def test_gradual_pruning_ends_at_its_sparsity_and_resumes_bit_equal(scope: Any) -> None:
+@pytest.mark.parametrize(("scope", "criterion"), [("global", "magnitude"), ("local", "magnitude"), ("global", "lamp")])
+def test_gradual_pruning_ends_at_its_sparsity_and_resumes_bit_equal(scope: Any, criterion: Any) -> None:
     def around(network: nn.Module) -> Gradual:
-        return Gradual(learner(), network, sparsity=0.9, begin=0.1, end=0.8, interval=7, scope=scope)
+        return Gradual(
+            learner(), network, sparsity=0.9, begin=0.1, end=0.8, interval=7, scope=scope, criterion=criterion
+        )
 
     network, again = classifier(), classifier()
     fit(Single(network), around(network), rows(), RECIPE, total=100, seed=0)

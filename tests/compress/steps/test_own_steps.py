@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +13,13 @@ import pytest
 import torch
 from torch import nn
 
+from sartor.compress.distillation.before import taught
+from sartor.compress.distillation.learner import Distilled
+from sartor.compress.distillation.teacher import TorchTeacher
 from sartor.compress.sparsity.masks import nonzero_masks, sparsity_of
 from sartor.compress.sparsity.storage import load_sparse
 from sartor.compress.sparsity.weights import weights_of
-from sartor.compress.steps import distil, quantise, sparsify
+from sartor.compress.steps import distil, prune, quantise, sparsify
 from sartor.errors import InputError
 from sartor.estimators.training import evaluate
 from sartor.export.onnx import export_onnx
@@ -128,17 +132,17 @@ def test_the_criteria_of_the_iterative_method_choose_differently(
     trained: tuple[Images, nn.Module], tmp_path: Path
 ) -> None:
     found = []
-    for criterion in ("magnitude", "taylor", "obd"):
-        options = sparsify.Options(sparsity=0.5, criterion=criterion, rounds=1, skip="8")  # type: ignore[arg-type]
+    for criterion in ("magnitude", "taylor", "obd", "lamp"):
+        options = sparsify.Options(0.5, "iterative", criterion, rounds=1, skip="8")  # type: ignore[arg-type]
         made = sparsify.sparsify(trained[1], options, context(trained, tmp_path, 0)).network
         assert bool((made.get_parameter("8.weight") != 0).all())
         found.append(nonzero_masks(made, weights_of(made, skip=["8"]))["3.weight"])
-    assert not torch.equal(found[0], found[1]) and not torch.equal(found[1], found[2])
+    assert not any(torch.equal(a, b) for a, b in itertools.combinations(found, 2))
 
 
 def test_distil_learns_and_holds_zeros(trained: tuple[Images, nn.Module], tmp_path: Path) -> None:
     sparse = sparsify.sparsify(
-        trained[1], sparsify.Options(sparsity=0.8, rounds=1), context(trained, tmp_path, 0)
+        trained[1], sparsify.Options(sparsity=0.8, method="iterative", rounds=1), context(trained, tmp_path, 0)
     ).network
     given = context(trained, tmp_path, 2.0)
     options = distil.Options(terms="logits,hints,attention,relational", hint_stage=0.3)
@@ -162,6 +166,40 @@ def test_distil_learns_from_an_exported_file(trained: tuple[Images, nn.Module], 
         torch.testing.assert_close(a, b, rtol=1e-2, atol=1e-3)
     with pytest.raises(InputError, match="an ONNX teacher shows its logits only: leave out hints"):
         distil.distil(network, distil.Options(terms="hints", teacher_file=str(path)), given)
+
+
+class Numbers(Images):
+    """Without classes."""
+
+    def describe(self) -> dict[str, Any]:
+        return {**super().describe(), "classes": []}
+
+
+class Inside(Images):
+    """Whose loss goes by the network's parts."""
+
+    def loss(self, network: nn.Module, batch: Any, step: Any) -> torch.Tensor:
+        x = batch["x"].float() / 255
+        for part in network.children():
+            x = part(x)
+        return nn.functional.cross_entropy(x, batch["y"])
+
+
+def test_steps_that_train_learn_from_the_network_before_where_classes_are_scored(
+    trained: tuple[Images, nn.Module], tmp_path: Path
+) -> None:
+    network = copy.deepcopy(trained[1])
+    given = context(trained, tmp_path)
+    learner = taught(given, network, 0.8)
+    assert isinstance(learner, Distilled) and isinstance(learner.teacher, TorchTeacher)
+    assert learner.stages[0].labels == pytest.approx(0.2) and learner.stages[0].terms[0].weight == 0.8
+    assert torch.equal(learner.teacher.module[0].weight, given.teacher[0].weight)  # type: ignore[index]
+    assert not isinstance(taught(given, network, 0.0), Distilled) and not given.said
+    for task in (Numbers(), Inside()):
+        other = Context(task, trained[1], tmp_path)
+        other.loss = lambda network, batch, task=task: task.loss(network, batch, None)  # type: ignore[assignment]
+        assert not isinstance(taught(other, network, 0.8), Distilled)
+        assert other.said[0].startswith("trains on labels alone")
 
 
 @pytest.mark.parametrize("method", ["static", "aware"])
@@ -194,6 +232,9 @@ def test_mixed_bits_take_no_more_than_the_mean(trained: tuple[Images, nn.Module]
         (lambda: sparsify.Options(sparsity=1.0), "sparsity"),
         (lambda: sparsify.Options(method="magnitude"), "method: there is no 'magnitude'"),  # type: ignore[arg-type]
         (lambda: sparsify.Options(two_of_four=True), "goes with the method sparsegpt"),
+        (lambda: sparsify.Options(criterion="obd"), "obd goes with the method iterative"),
+        (lambda: sparsify.Options(teacher=2.0), "teacher: expected a weight from 0 to 1, got 2"),
+        (lambda: prune.Options(teacher=-0.1), "teacher: expected a weight from 0 to 1, got -0.1"),
         (lambda: distil.Options(terms="logit"), "did you mean 'logits'"),
         (lambda: distil.Options(hint_stage=0.5), "hint_stage needs hints"),
         (lambda: quantise.Options(bits=4), "static has 8 bits in all layers"),
@@ -208,7 +249,7 @@ def test_options_that_make_no_sense_are_refused(make: Callable[[], object], matc
 def test_steps_that_train_need_epochs(trained: tuple[Images, nn.Module], tmp_path: Path) -> None:
     given = context(trained, tmp_path, 0.0)
     for run in (
-        lambda: sparsify.sparsify(trained[1], sparsify.Options(method="gradual"), given),
+        lambda: sparsify.sparsify(trained[1], sparsify.Options(), given),
         lambda: distil.distil(trained[1], distil.Options(), given),
         lambda: quantise.quantise(trained[1], quantise.Options("aware"), given),
     ):
