@@ -31,9 +31,11 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +91,14 @@ SETUPS = {
     "cart-pole without velocities": ("CartPole-v1", "velocity,turning speed", "dagger"),
 }
 RATES = (5e-3, 1e-2)
-CIRCUIT, RIVAL = "circuit", "LSTM x10"
-MOST_DRAWS = 200
+LIQUID_RATES = (1e-2, 2e-2)
+"""Those of the paper's experiments."""
+CIRCUIT, RIVAL, PUBLISHED, SEARCH = "circuit of 30", "LSTM x10 of 30", "circuit", "search"
+LIQUID = "circuit, liquid"
+MOST_NEURONS, COMMAND = 30, 11
+MOST_DRAWS = 400
+DRAWN, TRAINED, SHORT = 12, 3, 4
+"""Architectures of a search, the published circuit among them; those trained in full; the others' part of the steps."""
 Scores = dict[str, dict[str, dict[str, float]]]
 """Setup -> network -> world -> mean over seeds."""
 
@@ -102,22 +110,29 @@ def num_params(module: nn.Module) -> int:
 def networks(task: Control) -> dict[str, Callable[[], nn.Module]]:
     """Returns name -> maker of a network."""
     sizes = len(task.names), len(task.actions.names)
-    own = num_params(neural_circuit(*sizes))
+    inter = MOST_NEURONS - COMMAND - sizes[1]
+    large = partial(
+        neural_circuit, *sizes, inter=inter, command=COMMAND, sensory_fanout=inter, inter_fanout=COMMAND,
+        recurrent=COMMAND**2 // 2, motor_fanin=COMMAND,
+    )  # fmt: skip
+    own, more = num_params(neural_circuit(*sizes)), num_params(large())
 
-    def wide(make: Callable[..., nn.Module], times: int) -> Callable[[], nn.Module]:
+    def wide(make: Callable[..., nn.Module], num: int) -> Callable[[], nn.Module]:
         widths = range(1, 400)
-        return partial(make, hidden=min(widths, key=lambda width: abs(num_params(make(hidden=width)) - times * own)))
+        return partial(make, hidden=min(widths, key=lambda width: abs(num_params(make(hidden=width)) - num)))
 
     lstm = partial(Gated, *sizes, "lstm")
     perceptron = partial(Feedforward, *sizes, frames=4)
     return {
-        CIRCUIT: partial(neural_circuit, *sizes),
-        RIVAL: wide(lstm, 10),
-        "LSTM x1": wide(lstm, 1),
-        "perceptron x1": wide(perceptron, 1),
-        "perceptron x10": wide(perceptron, 10),
-        "LSTM x100": wide(lstm, 100),
-        "circuit, liquid": partial(neural_circuit, *sizes, partial(LiquidCircuit, unfolds=3)),
+        CIRCUIT: large,
+        RIVAL: wide(lstm, 10 * more),
+        PUBLISHED: partial(neural_circuit, *sizes),
+        LIQUID: partial(neural_circuit, *sizes, partial(LiquidCircuit, unfolds=3)),
+        "LSTM x1": wide(lstm, own),
+        "LSTM x10": wide(lstm, 10 * own),
+        "LSTM x100": wide(lstm, 100 * own),
+        "perceptron x1": wide(perceptron, own),
+        "perceptron x10": wide(perceptron, 10 * own),
     }
 
 
@@ -149,39 +164,57 @@ def tested(task: Control, network: nn.Module, part: Any) -> dict[str, float]:
     }
 
 
-def measure(name: str, *, seeds: int, trials: int, steps: int) -> dict[str, dict[str, list[float]]]:
-    """Returns network -> world -> scores of the seeds on the test part; ``search`` is a network too."""
+def searched(task: Control, limit: int, *, steps: int, seed: int) -> nn.Module:
+    """Returns the best network on validation of the published circuit and some drawn of at most its size."""
+    space, rng = task.space(), np.random.default_rng(seed)
+    drawn = (space.sample_choices(rng) for _ in range(MOST_DRAWS))
+    legal = (each for each in drawn if num_params(space.build(each)) <= limit)
+    first = [task.baseline(), *islice(legal, DRAWN - 1)]
+    short = [goodness(trained(task, space, each, steps=max(1, steps // SHORT), seed=seed)[1]) for each in first]
+    order = sorted(range(len(first)), key=lambda i: short[i], reverse=True)
+    runs = [(first[i], *trained(task, space, first[i], steps=steps, seed=seed)) for i in order[:TRAINED]]
+    best = max(runs, key=lambda run: goodness(run[2]))
+    print(f"  seed {seed} found {best[0]}", flush=True)
+    return best[1]
+
+
+def measure(name: str, kinds: Sequence[str], *, seeds: int, steps: int, state: Path) -> None:
+    """Writes scores in each world, of each network and seed, on the test part below ``state``; what is there stays."""
     source, hide, learning = SETUPS[name]
     task = Control(source, hide=hide, learning=learning)
     sealed = task.data().test
     assert sealed is not None
     test = sealed.open()
     made = networks(task)
-    limit = num_params(made[CIRCUIT]())
-    found: dict[str, dict[str, list[float]]] = {}
-    for kind, make in made.items():
-        own = Space({"network": partial(make), "recipe": {"learning_rate": OneOf(*RATES)}})
-        choices = {rate: own.architecture({"recipe.learning_rate": rate}) for rate in RATES}
-        first = {rate: trained(task, own, each, steps=steps, seed=0) for rate, each in choices.items()}
-        rate = max(RATES, key=lambda rate: goodness(first[rate][1]))
-        started = time.process_time()
+    limit = num_params(made[PUBLISHED]())
+    for kind in kinds:
+        rates = LIQUID_RATES if kind == LIQUID else RATES
+        make = made.get(kind, made[PUBLISHED])
+        own = Space({"network": partial(make), "recipe": {"learning_rate": OneOf(*rates)}})
+        choices = {rate: own.architecture({"recipe.learning_rate": rate}) for rate in rates}
+        chosen = state / f"{name}, {kind}, rate.json"
+        if kind != SEARCH and not chosen.exists():
+            first = {rate: trained(task, own, each, steps=steps, seed=0)[1] for rate, each in choices.items()}
+            chosen.write_text(json.dumps(max(rates, key=lambda rate: goodness(first[rate]))))
         for seed in range(seeds):
-            network = first[rate][0] if seed == 0 else trained(task, own, choices[rate], steps=steps, seed=seed)[0]
-            for world, score in tested(task, network, test).items():
-                found.setdefault(kind, {}).setdefault(world, []).append(score)
-        spent = time.process_time() - started
-        report(name, f"{kind} ({num_params(make())} parameters, rate {rate:g}, {spent:.0f} s)", found[kind])
-    space = task.space()
-    for seed in range(seeds):
-        rng = np.random.default_rng(seed)
-        drawn = (space.sample_choices(rng) for _ in range(MOST_DRAWS))
-        legal = [each for each in drawn if num_params(space.build(each)) <= limit][:trials]
-        runs = [(each, *trained(task, space, each, steps=steps, seed=seed)) for each in legal]
-        best = max(runs, key=lambda run: goodness(run[2]))
-        print(f"  {name}: seed {seed} found {best[0]}", flush=True)
-        for world, score in tested(task, best[1], test).items():
-            found.setdefault("search", {}).setdefault(world, []).append(score)
-    report(name, f"search (at most {limit} parameters)", found["search"])
+            path = state / f"{name}, {kind}, {seed}.json"
+            if path.exists():
+                continue
+            if kind == SEARCH:
+                network = searched(task, limit, steps=steps, seed=seed)
+            else:
+                network, _ = trained(task, own, choices[json.loads(chosen.read_text())], steps=steps, seed=seed)
+            path.write_text(json.dumps(tested(task, network, test)))
+        report(name, f"{kind} (at most {num_params(make())} parameters)", kept(name, kind, state))
+
+
+def kept(name: str, kind: str, state: Path) -> dict[str, list[float]]:
+    """Returns world -> scores of the seeds that were measured."""
+    paths = sorted(path for path in state.glob(f"{name}, {kind}, *.json") if path.stem.rpartition(", ")[2].isdigit())
+    found: dict[str, list[float]] = {}
+    for path in paths:
+        for world, score in json.loads(path.read_text()).items():
+            found.setdefault(world, []).append(score)
     return found
 
 
@@ -213,33 +246,39 @@ def cell_times() -> dict[str, float]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--trials", type=int, default=4, help="architectures of a search")
     parser.add_argument("--steps", type=int, default=1000, help="of a training")
     parser.add_argument("--setups", nargs="+", choices=tuple(SETUPS), default=tuple(SETUPS))
-    parser.add_argument("--join", nargs="+", default=(), metavar="LOG", help="of single setups, to be put together")
+    parser.add_argument("--networks", nargs="+", default=None, metavar="NAME", help="some of those in the results")
+    parser.add_argument("--state", type=Path, help="folder for what was measured; a later call goes on, or joins")
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
-    seeds, trials, steps = (1, 2, 100) if arguments.quick else (arguments.seeds, arguments.trials, arguments.steps)
+    seeds, steps = (1, 100) if arguments.quick else (arguments.seeds, arguments.steps)
     torch.set_num_threads(1)
     print(json.dumps(environment()))
     times = cell_times()
     print(f"cells, processor time over nn.LSTM's: {times}", flush=True)
+    known = (*networks(Control(SETUPS["pendulum"][0])), SEARCH)
+    kinds = arguments.networks or known
+    if unknown := set(kinds) - set(known):
+        parser.error(f"no networks {sorted(unknown)}; there are {', '.join(known)}")
+    with tempfile.TemporaryDirectory() as folder:
+        state = arguments.state or Path(folder)
+        state.mkdir(parents=True, exist_ok=True)
+        for name in arguments.setups:
+            measure(name, kinds, seeds=seeds, steps=steps, state=state)
+        scores = {(name, kind): kept(name, kind, state) for name in SETUPS for kind in known}
     table: Scores = {}
-    for log in arguments.join:
-        table |= json.loads(Path(log).read_text().splitlines()[-1])["scores"]
-    for name in arguments.setups if not arguments.join else ():
-        found = measure(name, seeds=seeds, trials=trials, steps=steps)
-        table[name] = {
-            kind: {world: round(float(np.mean(each)), 4) for world, each in worlds.items()}
-            for kind, worlds in found.items()
-        }
+    for (name, kind), worlds in scores.items():
+        if worlds:
+            means = {world: round(float(np.mean(each)), 4) for world, each in worlds.items()}
+            table.setdefault(name, {})[kind] = means
 
     def mean(kind: str, *, shifted: bool) -> float:
+        """NaN where the network was not measured in all setups there are."""
         return float(np.mean([
-            score
+            np.mean([score for world, score in found[kind].items() if (world != CLEAN.name) == shifted])
+            if kind in found else np.nan
             for found in table.values()
-            for world, score in found[kind].items()
-            if (world != CLEAN.name) == shifted
         ]))  # fmt: skip
 
     print(
@@ -247,7 +286,7 @@ def main() -> int:
             {
                 "ncp_return_ratio_clean": round(mean(CIRCUIT, shifted=False) / mean(RIVAL, shifted=False), 4),
                 "ncp_return_ratio_shifted": round(mean(CIRCUIT, shifted=True) / mean(RIVAL, shifted=True), 4),
-                "search_gain_over_baseline": round(mean("search", shifted=False) - mean(CIRCUIT, shifted=False), 4),
+                "search_gain_over_baseline": round(mean(SEARCH, shifted=False) - mean(PUBLISHED, shifted=False), 4),
                 "cell_time_ratio": times["closed-form"],
                 "cell_times": times,
                 "scores": table,
