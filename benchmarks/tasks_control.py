@@ -1,26 +1,31 @@
 """Small circuits against LSTMs and perceptrons of their size, of ten and of a hundred times it, in worlds old and new.
 
-    python benchmarks/tasks_control.py           # about an hour and a half on one core
-    python benchmarks/tasks_control.py --quick   # minutes: one seed, few steps; decides nothing
+    python benchmarks/tasks_control.py --state DIR  # hours on one core; goes on where it was stopped
+    python benchmarks/tasks_control.py --quick      # minutes: one seed, few steps; decides nothing
 
 **Setups.** Learning from the classical controllers, by imitation of 40 episodes: the pendulum as it is; and by DAgger:
 the pendulum without its turning speed and the cart-pole without both velocities, where a policy must remember (the
 controllers see everything).
 
-**Networks.** The neural circuit policy of 12 inter and 6 command neurons with closed-form cells, 19 or 20 neurons in
-all, the same with liquid cells, an LSTM and a perceptron over the last four observations with as many parameters as
-the first (as near as their widths allow), with ten times and (LSTM) a hundred times as many. Synapses that are not
-there are no parameters. Learning rates are each kind's best of two on validation, seed 0.
+**Networks.** "circuit of 30": a neural circuit policy of 30 neurons, 11 of them command neurons, with all synapses from
+a layer to the next and closed-form cells; an LSTM with ten times its parameters. "circuit": the published one of 12
+inter and 6 command neurons, 19 or 20 in all, sparse; the same with liquid cells; an LSTM and a perceptron over the last
+four observations with as many parameters as it (as near as their widths allow), with ten times and (LSTM) a hundred
+times as many. Synapses that are not there are no parameters. Learning rates are each kind's best of two on validation,
+seed 0.
 
 **Protocol.** For each seed (of initial weights, of order and of the architectures drawn) all are trained for
 ``--steps`` and tested in 20 episodes that neither training nor choice saw, as they are and in each changed world of the
 report: noise of 0.3 and 1 and a bias of 0.5 standard deviations, observations 2 and 5 steps late, other physics. The
-search trains ``--trials`` architectures with no more parameters than the circuit and takes the best on validation.
+search trains the published circuit and 11 drawn architectures with no more parameters for a quarter of the steps, the
+best three of them on validation in full, and takes the best of these on validation.
 
 **Score.** Where a mean return lies between that of random actions, 0, and the expert's in the same episodes of the
 unchanged world, 1: returns of the pendulum are negative, and their ratio would say nothing. ``ncp_return_ratio_*`` is
-the circuit's mean score over seeds and setups over that of the LSTM with ten times its parameters. ``cell_time_ratio``
-is of processor time forward and backward, batch 32, length 32, 8 inputs, the 19 neurons over ``nn.LSTM`` of 19.
+the mean score over seeds and setups of the circuit of 30 over that of the LSTM with ten times its parameters, null
+where not both were measured in each setup that was. ``search_gain_over_baseline`` is to the published circuit.
+``cell_time_ratio`` is of processor time forward and backward, batch 32, length 32, 8 inputs, the published circuit's 19
+neurons over ``nn.LSTM`` of 19.
 
 Results: see ``RESULTS``, negative ones included.
 """
@@ -29,6 +34,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 import tempfile
@@ -58,9 +64,30 @@ from sartor.tasks.control.task import Control
 from sartor.trials import Fidelity
 
 RESULTS = """
-27 November 2026, Intel Xeon, 2 virtual cores beside much other work, 5 seeds, 1,000 steps, 4 architectures a search,
-the three setups run apart and joined (--setups, --join). Scores, 0 random and 1 the controller: in the world of the
-training, and the mean of the six changed worlds.
+27 November 2026, Intel Xeon, 2 virtual cores beside much other work, 1,000 steps. Scores, 0 random and 1 the
+controller: in the world of the training, and the mean of the six changed worlds.
+
+**Of the cells as they start now** (--setups S --networks N --seeds K --state DIR; rate .01, not the best of two by the
+protocol but chosen on validation with seeds 100 and 101, for the LSTM not chosen at all). The time was not enough for
+the other seeds, the other networks and the search: what is not here was not measured.
+
+                                   pendulum          without speed           cart-pole without velocities
+    circuit of 30                  1.000   .651 (1)   .960   .407 (3)         -
+    LSTM x10 of 30                 -                  .988   .523 (1)         -
+    circuit, 19 or 20 neurons      1.000   .656 (1)   .330   .231 (1)         -
+    circuit, liquid, 3 unfolds      .982   .364 (1)   .318   .208 (1)          .469   .162 (1)
+
+In brackets how many seeds, from 0. On the pendulum without its speed the circuit of 30 had .965, .971 and .946: 97% of
+the one LSTM with ten times its parameters, clean; 78% of it under shifts. cell_time_ratio 1.9 (liquid 5.3 with 3
+unfolds, 10.0 with 6).
+
+So where a policy must remember, full layers are what helps: the published sparse circuit is as weak as it was, within
+what seeds differ by (on validation, seeds 100 and 101: .46 and .23 before, .64 and .59 now; full layers .93 and .98).
+Liquid cells now learn what needs no memory, and do worse than closed-form cells under shifts and where they must
+remember; on validation with the pendulum as it is, seeds 100 and 101, .89 and 1.00.
+
+**Of the cells as they started before** (5 seeds, rates the best of two; the search took the best of 4 draws). What is
+said of LSTMs and perceptrons is not affected by the change.
 
                                    pendulum        without speed   cart-pole without velocities
     circuit, 19 or 20 neurons      1.001   .616    .581   .301     1.000   .673
@@ -72,17 +99,15 @@ training, and the mean of the six changed worlds.
     circuit, liquid, 3 unfolds      .094   .022    .206   .176      .092   .065
     search, at most its size        .998   .598    .511   .305     1.000   .670
 
-ncp_return_ratio_clean .866 (1.001, .591, 1.000), ncp_return_ratio_shifted .783 (.840, .574, .872),
-search_gain_over_baseline -.024 (-.004, -.069, .000). cell_time_ratio 2.1 (liquid 5.2 with 3 unfolds, 9.3 with 6; ncps
-1.0.1 on the same machine about 30 closed-form, 87 liquid).
+ncp_return_ratio_clean .866 (1.001, .591, 1.000), ncp_return_ratio_shifted .783 (.840, .574, .872), with the circuit of
+19 or 20 and "LSTM x10"; search_gain_over_baseline -.024 (-.004, -.069, .000); ncps 1.0.1 about 30 times nn.LSTM's time
+closed-form, 87 liquid.
 
-So the aim, 95% of the LSTM with ten times the parameters, is met on the pendulum as it is and on the cart-pole, and
-missed by far on the pendulum without its speed, where an LSTM of the circuit's size does no better and a perceptron
-over four observations of that size does. **Small circuits are not more robust**: under shifts they do as LSTMs of
-their size do, and larger LSTMs are ahead in all three. Liquid cells did not learn in 1,000 steps at rates of .005 and
-.01; others were not tried. The search found nothing better than the published circuit: of four architectures of at
-most its size it takes the best on validation, which on the pendulum without its speed was no perceptron in four seeds
-of five.
+**Small circuits are not more robust**: under shifts they do as LSTMs of their size do, and larger LSTMs are ahead in
+all three. A perceptron over four observations does better than circuits and LSTMs of its size without the speed. That
+search found nothing better than the published circuit: half of the circuits it drew had liquid cells, which did not
+learn, and of four draws none was a perceptron in four seeds of five. The search in this file, which begins with the
+published circuit and sieves twelve, has not been measured.
 """
 
 SETUPS = {
@@ -210,9 +235,8 @@ def measure(name: str, kinds: Sequence[str], *, seeds: int, steps: int, state: P
 
 def kept(name: str, kind: str, state: Path) -> dict[str, list[float]]:
     """Returns world -> scores of the seeds that were measured."""
-    paths = sorted(path for path in state.glob(f"{name}, {kind}, *.json") if path.stem.rpartition(", ")[2].isdigit())
     found: dict[str, list[float]] = {}
-    for path in paths:
+    for path in sorted(state.glob(f"{name}, {kind}, [0-9]*.json")):
         for world, score in json.loads(path.read_text()).items():
             found.setdefault(world, []).append(score)
     return found
@@ -274,19 +298,24 @@ def main() -> int:
             table.setdefault(name, {})[kind] = means
 
     def mean(kind: str, *, shifted: bool) -> float:
-        """NaN where the network was not measured in all setups there are."""
+        """Returns NaN where the network was not measured in each setup that is there."""
         return float(np.mean([
             np.mean([score for world, score in found[kind].items() if (world != CLEAN.name) == shifted])
             if kind in found else np.nan
             for found in table.values()
         ]))  # fmt: skip
 
+    def known_or_null(value: float) -> float | None:
+        return None if math.isnan(value) else round(value, 4)
+
     print(
         json.dumps(
             {
-                "ncp_return_ratio_clean": round(mean(CIRCUIT, shifted=False) / mean(RIVAL, shifted=False), 4),
-                "ncp_return_ratio_shifted": round(mean(CIRCUIT, shifted=True) / mean(RIVAL, shifted=True), 4),
-                "search_gain_over_baseline": round(mean(SEARCH, shifted=False) - mean(PUBLISHED, shifted=False), 4),
+                "ncp_return_ratio_clean": known_or_null(mean(CIRCUIT, shifted=False) / mean(RIVAL, shifted=False)),
+                "ncp_return_ratio_shifted": known_or_null(mean(CIRCUIT, shifted=True) / mean(RIVAL, shifted=True)),
+                "search_gain_over_baseline": known_or_null(
+                    mean(SEARCH, shifted=False) - mean(PUBLISHED, shifted=False)
+                ),
                 "cell_time_ratio": times["closed-form"],
                 "cell_times": times,
                 "scores": table,
