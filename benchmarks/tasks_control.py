@@ -73,7 +73,7 @@ the other seeds, the other networks and the search: what is not here was not mea
 
                                    pendulum          without speed           cart-pole without velocities
     circuit of 30                  1.000   .651 (1)   .960   .407 (3)         -
-    LSTM x10 of 30                 -                  .988   .523 (1)         -
+    LSTM x10 of 30                 -                  .988   .525 (2)         -
     circuit, 19 or 20 neurons      1.000   .656 (1)   .330   .231 (1)         -
     circuit, liquid, 3 unfolds      .982   .364 (1)   .318   .208 (1)          .469   .162 (1)
 
