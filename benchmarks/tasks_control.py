@@ -105,9 +105,9 @@ closed-form, 87 liquid.
 
 **Small circuits are not more robust**: under shifts they do as LSTMs of their size do, and larger LSTMs are ahead in
 all three. A perceptron over four observations does better than circuits and LSTMs of its size without the speed. That
-search found nothing better than the published circuit: half of the circuits it drew had liquid cells, which did not
-learn, and of four draws none was a perceptron in four seeds of five. The search in this file, which begins with the
-published circuit and sieves twelve, has not been measured.
+search found nothing better than the published circuit: half of the circuits it draws had liquid cells, which did not
+learn, and what it took on the pendulum without its speed was no perceptron in four seeds of five. The search in this
+file, which begins with the published circuit and sieves twelve, has not been measured.
 """
 
 SETUPS = {
