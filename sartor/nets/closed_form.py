@@ -24,6 +24,9 @@ from torch.nn import functional
 
 from sartor.nets.wiring import Wiring
 
+LEAST_KEPT, MOST_KEPT = 0.1, 0.9
+"""Share of its state that a neuron keeps over a step at first."""
+
 
 class ClosedFormCircuit(nn.Module):
     """Layers of closed-form neurons; a signal passes all of them within a step, and each layer remembers.
@@ -59,9 +62,18 @@ class ClosedFormCircuit(nn.Module):
         self.register_buffer("place", torch.from_numpy(place))
         # Glorot and Bengio (2010) for what is there: the synapses into each neuron, as many out of it.
         bound = np.repeat(np.sqrt(3 / exists.sum(0))[None], len(exists), 0).ravel()[where]
-        drawn = torch.empty(3, len(where)).uniform_(-1, 1)
-        self.weight = nn.Parameter(drawn * torch.from_numpy(bound.astype(np.float32)))
-        self.bias = nn.Parameter(torch.zeros(3, wiring.num_neurons))
+        drawn = torch.empty(3, len(where)).uniform_(-1, 1) * torch.from_numpy(bound.astype(np.float32))
+        # At first g keeps a neuron's state, k forgets it, and f alone decides how much is kept: so the circuit begins
+        # with neurons fast and slow, whose difference tells how an input changes (as Tallec and Ollivier 2018,
+        # arXiv:1804.11188, draw the biases of an LSTM's gates). Motor neurons answer at once.
+        num = wiring.num_neurons
+        own_place = torch.from_numpy(place.reshape(-1, num)[wiring.num_inputs :].diagonal().copy())
+        drawn[:, own_place] = torch.tensor([[0.0], [1.0], [0.0]])
+        kept = torch.empty(num).uniform_(LEAST_KEPT, MOST_KEPT)
+        if len(wiring.layers) > 1:
+            kept[wiring.neurons_of(len(wiring.layers) - 1)] = LEAST_KEPT
+        self.weight = nn.Parameter(drawn)
+        self.bias = nn.Parameter(torch.stack((-torch.logit(kept), torch.zeros(num), torch.zeros(num))))
 
     @property
     def state_size(self) -> int:

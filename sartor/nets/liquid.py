@@ -9,10 +9,19 @@ with e the synapse's reversal potential: above what v is it excites, below it in
 
 Positive quantities (c, g_leak, w) are softplus of parameters, so that an optimiser needs no clipping. Over a sequence
 sensory synapses are computed at once and the gradient is written out, as in `sartor.nets.closed_form`.
+
+**Where it starts** is not as in the paper's code, whose thresholds of 0.3 to 0.8 and steepness of 3 to 8 are meant for
+inputs between 0 and 1 and, with reversals of 1 and strengths like the leak's, lie beyond what most potentials reach:
+each layer varies less than the one before it, and a signal is late by a step or two. Here synapses are weak beside the
+leak (or potentials are averages, which shrink with their number), neurons are fast, inputs are expected with mean 0 and
+variance 1, and reversals and thresholds are set so that potentials vary by about 1 around the thresholds (as Mishkin
+and Matas 2016, All you need is a good init, arXiv:1511.06422, do for layers).
 """
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -24,6 +33,14 @@ from torch.nn import functional
 from sartor.nets.wiring import Wiring
 
 EPSILON = 1e-8
+ROUNDS = 6
+"""Of setting reversals and thresholds by how potentials vary."""
+TRIED_LENGTH, TRIED, SETTLED = 64, 32, 16
+"""Steps and sequences of the inputs that potentials are then seen to follow; the first steps do not count."""
+PERSISTENCE = 0.9
+"""Correlation of these inputs with those of a step before."""
+FASTEST, SLOWEST = 0.02, 0.2
+"""Time constants of neurons whose synapses are closed, in steps."""
 
 
 class _Synapses(nn.Module):
@@ -32,17 +49,16 @@ class _Synapses(nn.Module):
     from_source: Tensor
     to_target: Tensor
 
-    def __init__(self, polarity: np.ndarray) -> None:
+    def __init__(self, polarity: np.ndarray, steepness: tuple[float, float]) -> None:
         super().__init__()
         self.num_sources, self.num_targets = polarity.shape
         source, target = np.nonzero(polarity)
         self.register_buffer("from_source", torch.from_numpy(np.eye(self.num_sources, dtype=np.float32)[:, source]))
         self.register_buffer("to_target", torch.from_numpy(np.eye(self.num_targets, dtype=np.float32)[target]))
         num = len(source)
-        # Ranges of the paper's code.
-        self.strength = nn.Parameter(_inverse_softplus(torch.empty(num).uniform_(0.001, 1.0)))
-        self.steepness = nn.Parameter(torch.empty(num).uniform_(3.0, 8.0))
-        self.threshold = nn.Parameter(torch.empty(num).uniform_(0.3, 0.8))
+        self.strength = nn.Parameter(_inverse_softplus(torch.empty(num).uniform_(0.02, 0.05)))
+        self.steepness = nn.Parameter(torch.empty(num).uniform_(*steepness))
+        self.threshold = nn.Parameter(torch.empty(num).uniform_(-1.0, 1.0))
         self.reversal = nn.Parameter(torch.from_numpy(polarity[source, target].astype(np.float32)))
 
     def opening(self) -> tuple[Tensor, Tensor]:
@@ -76,14 +92,33 @@ class LiquidCircuit(nn.Module):
         num = wiring.num_neurons
         self.input_scale = nn.Parameter(torch.ones(wiring.num_inputs))
         self.input_shift = nn.Parameter(torch.zeros(wiring.num_inputs))
-        self.sensory, self.internal = _Synapses(wiring.sensory), _Synapses(wiring.internal)
-        self.capacity = nn.Parameter(_inverse_softplus(torch.empty(num).uniform_(0.4, 0.6)))
-        self.leak = nn.Parameter(_inverse_softplus(torch.empty(num).uniform_(0.001, 1.0)))
-        self.rest = nn.Parameter(torch.empty(num).uniform_(-0.2, 0.2))
+        # What reads inputs is nearly linear in them, or no neuron could weigh one against another.
+        self.sensory, self.internal = _Synapses(wiring.sensory, (0.3, 1.0)), _Synapses(wiring.internal, (1.0, 3.0))
+        leak = torch.empty(num).uniform_(0.3, 0.7)
+        lag = torch.empty(num).uniform_(math.log(FASTEST), math.log(SLOWEST)).exp()
+        self.capacity = nn.Parameter(_inverse_softplus(lag * leak))
+        self.leak = nn.Parameter(_inverse_softplus(leak))
+        self.rest = nn.Parameter(torch.zeros(num))
+        self._settle()
 
     @property
     def state_size(self) -> int:
         return self.wiring.num_neurons
+
+    @torch.no_grad()
+    def _settle(self) -> None:
+        """Scales reversals and moves thresholds so that each potential varies by 1 around those of its synapses."""
+        x = torch.randn(TRIED_LENGTH, TRIED, self.wiring.num_inputs)
+        for before, after in pairwise(x):
+            after.mul_(math.sqrt(1 - PERSISTENCE**2)).add_(before, alpha=PERSISTENCE)
+        start, offset = torch.zeros(TRIED, self.state_size), self.internal.threshold.clone()
+        for _ in range(ROUNDS):
+            found = self(x, start)[SETTLED:].flatten(0, 1)
+            # Not by more at once: what varies little may do so because the neurons before it still do.
+            scale = (1 / found.std(0)).clamp(1 / 3, 3)
+            for synapses in (self.sensory, self.internal):
+                synapses.reversal.mul_(synapses.to_target @ scale)
+            self.internal.threshold.copy_((found.mean(0) * scale) @ self.internal.from_source + offset)
 
     def _drive(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Returns numerators and denominators without internal synapses, ``(..., 2 neurons)``, and c per unfold."""
@@ -128,7 +163,7 @@ class LiquidCircuit(nn.Module):
 
 
 def _inverse_softplus(value: Tensor) -> Tensor:
-    return torch.log(torch.expm1(value))
+    return value + torch.log(-torch.expm1(-value))
 
 
 class _Scan(torch.autograd.Function):

@@ -1,5 +1,7 @@
 """Circuits of continuous-time neurons: wirings, cells against the library ncps and formulas, written-out gradients."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -96,6 +98,7 @@ def test_a_closed_form_step_is_the_formula_layer_by_layer() -> None:
     torch.manual_seed(0)
     wiring = circuit_wiring(3, 1, inter=4, command=3, sensory_fanout=2, inter_fanout=2, recurrent=2, motor_fanin=2)
     circuit = ClosedFormCircuit(wiring)
+    nn.init.normal_(circuit.weight)
     nn.init.normal_(circuit.bias)
     weight = circuit.dense()
     own = np.concatenate((np.zeros((3, 8), bool), np.eye(8, dtype=bool)))
@@ -201,8 +204,56 @@ def test_a_liquid_step_is_that_of_the_library() -> None:
 def test_liquid_potentials_stay_between_their_rests_and_reversals() -> None:
     torch.manual_seed(0)
     circuit = LiquidCircuit(random_wiring(4, 2, neurons=12, sparsity=0.3))
-    states = circuit(10 * torch.randn(200, 4, 4), torch.zeros(4, 12))
-    assert float(states.detach().abs().max()) <= 1.0 + 1e-4
+    states = circuit(10 * torch.randn(200, 4, 4), torch.zeros(4, 12)).detach()
+    # The rests are 0.
+    farthest = torch.stack(
+        [(s.reversal.abs().unsqueeze(1) * s.to_target).amax(0) for s in (circuit.sensory, circuit.internal)]
+    )
+    assert (states.abs().amax((0, 1)) <= farthest.amax(0) + 1e-4).all()
+
+
+@pytest.mark.parametrize("wiring", [circuit_wiring(4, 2, seed=3), circuit_wiring(2, 1)])
+def test_potentials_vary_around_the_thresholds_of_their_synapses_from_the_start(wiring: Wiring) -> None:
+    torch.manual_seed(0)
+    circuit = LiquidCircuit(wiring, unfolds=3)
+    inputs = torch.randn(256, wiring.num_inputs).expand(32, -1, -1)
+    found = circuit(inputs, torch.zeros(256, circuit.state_size))[-1].detach()
+    mean, spread = found.mean(0), found.std(0)
+    assert ((spread > 0.4) & (spread < 2.5)).all()
+    source = circuit.internal.from_source.argmax(0)
+    assert ((circuit.internal.threshold - mean[source]).abs() < 2 * spread[source]).all()
+
+
+def test_a_liquid_circuit_learns_to_tell_how_an_input_changes() -> None:
+    # Drawn as the paper's code does it, the circuit is left with 0.96 of the variance.
+    torch.manual_seed(0)
+    circuit = LiquidCircuit(circuit_wiring(2, 1), unfolds=3)
+    gain = nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.Adam([*circuit.parameters(), gain], 0.02)
+
+    def left(n: int) -> torch.Tensor:
+        x = torch.randn(20, n, 2)
+        for before, after in pairwise(x):
+            after.mul_(0.19**0.5).add_(before, alpha=0.9)
+        wanted = torch.tanh(3 * (x[1:, :, :1] - x[:-1, :, :1]))[4:]
+        found = gain * circuit(x, torch.zeros(n, circuit.state_size))[5:, :, -1:]
+        return ((found - wanted) ** 2).mean() / wanted.var()
+
+    for _ in range(150):
+        optimizer.zero_grad()
+        left(32).backward()
+        optimizer.step()
+    with torch.no_grad():
+        assert left(256) < 0.4
+
+
+def test_a_closed_form_neuron_keeps_its_share_of_its_state_at_first() -> None:
+    circuit = ClosedFormCircuit(circuit_wiring(3, 2))
+    state = torch.full((1, 20), 1e-3)
+    alone = torch.stack([circuit.step(torch.zeros(1, 3), state * torch.eye(20)[i])[0, i] for i in range(20)]).detach()
+    kept = alone / 1e-3
+    assert ((kept[:18] >= 0.09) & (kept[:18] <= 0.91)).all() and float(kept[:18].std()) > 0.1
+    torch.testing.assert_close(kept[18:], torch.full((2,), 0.1), rtol=1e-2, atol=0)
 
 
 @pytest.mark.parametrize("circuit", circuits(), ids=lambda c: f"{type(c).__name__}{len(c.wiring.layers)}")

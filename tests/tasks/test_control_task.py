@@ -169,9 +169,11 @@ def trained(task: Control, architecture, steps: int):
     return candidate, estimator.estimate(candidate, fidelity=fidelity, seed=0, context=NullContext())
 
 
-def test_a_circuit_learns_to_balance_by_imitation() -> None:
+@pytest.mark.parametrize("cell", [{"cell": "closed_form"}, {"cell": "liquid", "cell.unfolds": 3}])
+def test_a_circuit_learns_to_balance_by_imitation(cell: dict[str, object]) -> None:
     task = Control("CartPole-v1", demonstrations=10, evaluations=4)
-    _, metrics = trained(task, task.baseline(), 150)
+    own = {f"network.{name}": value for name, value in cell.items()}
+    _, metrics = trained(task, task.space().architecture({**task.baseline(), **own}), 150)
     assert metrics["normalised_return"] > 0.9 and metrics["imitation_error"] < 0.2
 
 

@@ -21,12 +21,13 @@ def make_space(num_inputs: int, num_outputs: int) -> Space:
     circuit = partial(
         neural_circuit,
         cell=cells(),
-        inter=OneOf(8, 12, 16),  # type: ignore[arg-type]
-        command=OneOf(6, 10),  # type: ignore[arg-type]
-        sensory_fanout=OneOf(3, 6),  # type: ignore[arg-type]
-        inter_fanout=OneOf(2, 4),  # type: ignore[arg-type]
-        recurrent=OneOf(6, 16),  # type: ignore[arg-type]
-        motor_fanin=OneOf(3, 6),  # type: ignore[arg-type]
+        inter=OneOf(8, 12, 18),  # type: ignore[arg-type]
+        command=OneOf(6, 11),  # type: ignore[arg-type]
+        # The paper's, or all there can be: what must be remembered is learnt sooner by full layers.
+        sensory_fanout=OneOf(6, 18),  # type: ignore[arg-type]
+        inter_fanout=OneOf(4, 11),  # type: ignore[arg-type]
+        recurrent=OneOf(6, 60),  # type: ignore[arg-type]
+        motor_fanin=OneOf(6, 11),  # type: ignore[arg-type]
     )
     unlayered = partial(
         random_circuit,
