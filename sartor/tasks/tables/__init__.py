@@ -28,7 +28,7 @@ single features leave (``pairs``, FAST), ranked by each member on the rows that 
 pairs that most members rank first, and a member does without those that it does not.
 
 **Space.** Bins, units, depth, kind of unit, dropout, feature dropout, pairs, members, the penalty on terms, learning
-rate, weight decay. The baseline is a model without pairs.
+rate, weight decay. The baseline has a few bins and a pair a feature.
 
 **Metrics** on a part. Numbers: ``rmse`` (primary, less is better) and ``mae`` in the target's unit, ``r2``. Classes:
 ``cross_entropy`` (primary, nats, less is better), ``accuracy``, ``balanced_accuracy``, ``calibration_error``, and of

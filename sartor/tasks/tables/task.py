@@ -140,7 +140,7 @@ class Tables(Task):
         return self._space
 
     def baseline(self) -> Architecture:
-        return hand_designed(self.space())
+        return hand_designed(self.space(), len(self.form.features))
 
     # --- training
 
