@@ -199,11 +199,14 @@ def run_search(task: Tables, seed: int, budget: float, folder: Path) -> dict[str
     found = {"sartor_cpu_s": trained[0] - began, "finish_cpu_s": time.process_time() - trained[0], "budget_s": budget}
     metric = f"test.{task.primary}"
     with Record(folder, read_only=True) as record:
-        finals = [t for r in record.runs() if r.kind == "final" for t in record.trials(r.id) if t.state == "complete"]
+        runs = {run.kind: run for run in record.runs()}
+        finals = [t for t in record.trials(runs["final"].id) if t.state == "complete"]
         found["trials"] = sum(t.state == "complete" for r in record.runs() for t in record.trials(r.id))
-    chosen = min(finals, key=lambda t: t.metrics[task.primary])
+    chosen = next(t for t in finals if t.number == (runs["search"].result or {})["chosen"])
+    best = min(finals, key=lambda t: t.metrics[task.primary])
     baseline = next(t for t in finals if t.architecture == task.baseline())
     found["sartor"], found["baseline"] = chosen.metrics[metric], baseline.metrics[metric]
+    found["best_on_rows_left_out"] = best.metrics[metric]
     found["pairs"] = float(chosen.architecture["network.pairs"])
     return found
 
