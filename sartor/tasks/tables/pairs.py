@@ -63,7 +63,7 @@ def agreed_pairs(rankings: Sequence[Sequence[tuple[int, int]]], num: int) -> tup
     Returns:
         The pairs, and bool ``(num, members)``. Each pair is some member's.
     """
-    votes: dict[tuple[int, int], list[float]] = {}
+    votes: dict[tuple[int, int], list[int]] = {}
     for ranking in rankings:
         for place, pair in enumerate(ranking[:num]):
             count, late = votes.get(pair, (0, 0))
