@@ -47,19 +47,29 @@ from sartor.runs import Record
 from sartor.tasks.tables import Tables
 
 RESULTS = """
-Ten sets, one or two seeds of five each: more did not fit the time, so that a set's ratio is of 45 to 180 test rows and
-good to some hundredths. 27 November 2026, AMD EPYC, 2 cores, busy (processor seconds are given, which a busy machine
-lengthens too). Mean test loss (seconds; the search's without tests and exports of two or three finalists, 4 to 8 s):
+Ten sets, seven with two seeds, three (phoneme, boston, hitters) with one: more did not fit the time, so that a ratio is
+of 39 to 811 test rows a seed and changes by .1 from one seed to the next (vehicle .923 and 1.153). 27 November 2026,
+AMD EPYC, 2 cores, busy (processor seconds are given, which a busy machine lengthens too). Mean test loss (seconds; the
+search's without tests, exports and reports of two or three finalists, 2 to 8 s more):
 
-python benchmarks/tasks_tables.py --cap 40 --state DIR, stopped
+nam_vs_ebm_median_ratio 1.013, above the 1 aimed at (with seed 0 alone 1.015; the machine without pairs 1.007; the
+baseline alone 1.020); search_gain_over_baseline, the median, 0 (the mean 1.0%). In 16 of 17 searches the time was below
+the machine's (once 31.6 s to 31.1 s); four exceeded their own budget, three by up to 17%, one by 68% (vehicle). Behind
+most are boston, hitters (where search chose worse than the baseline) and phoneme (an interaction, for which 40 s were a
+fifth of the machine's time; the search gained 14%). Seven searches of 17 left the baseline: four times for the better
+on test rows, three times for the worse. Three times the best on rows left out was not beyond noise and the baseline was
+kept: once for the better (pima), twice for the worse. When three searches had run, the benchmark was corrected to
+report what the search chose, not the lowest on rows left out; two of these were run again.
+
+python benchmarks/tasks_tables.py --cap 40 --state DIR, stopped after 17 searches
                seeds  machine with pairs  without  linear  XGBoost  Sartor         baseline  trials  ratio  gain
-breast-cancer  1       .1119 ( 67.2)       .0710    .1456   .1066    .0939 (31.9)   .0947      35   0.839  +0.8%
-diabetes       1       45.62 ( 38.9)       45.98    48.49   51.47    45.97 (34.8)   47.44      66   1.008  +3.1%
+breast-cancer  2       .1281 ( 65.7)       .0960    .1176   .1198    .1065 (32.2)   .1069      24   0.832  +0.4%
+diabetes       2       48.93 ( 40.0)       49.13    50.48   52.89    49.17 (31.6)   49.90      42   1.005  +1.5%
 pima           2       .5372 ( 19.0)       .5323    .5215   .5794    .5127 (16.2)   .5207      10   0.954  +1.5%
 saheart        2       .5313 ( 24.9)       .5346    .5389   .6768    .5536 (21.5)   .5507      36   1.042  -0.5%
-german         1       .5170 ( 16.9)       .5217    .5275   .5054    .5284 (16.2)   .5284       7   1.022  +0.0%
-australian     1       .3731 ( 31.9)       .3350    .3358   .3775    .3096 (25.7)   .3096      13   0.830  +0.0%
-vehicle        1       .4395 ( 64.9)       .4548    .4965   .4692    .4056 (29.7)   .4056      14   0.923  +0.0%
+german         2       .4750 ( 17.5)       .4789    .4802   .4628    .4767 (14.8)   .4767       5   1.004  +0.0%
+australian     2       .3382 ( 31.5)       .3228    .3197   .3613    .3069 (28.6)   .3069      10   0.907  +0.0%
+vehicle        2       .3836 ( 66.4)       .4075    .4686   .4361    .3916 (48.4)   .3916      10   1.021  +0.0%
 phoneme        1       .3030 (186.1)       .3850    .4779   .3164    .3252 (46.9)   .3801      16   1.073  +14.4%
 boston         1        2.85 ( 68.4)        2.93     4.58    3.13     3.32 (44.7)    3.19      13   1.166  -4.2%
 hitters        1       270.6 (110.7)       286.6    354.8   320.8    294.0 (39.6)   285.8      22   1.087  -2.9%
