@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from sartor._environment import environment
-from sartor._finish import finish_trial
+from sartor._finish import finish_trial, trained_network
 from sartor._progress import FinalistsChosen, Note, PhaseStarted, SearchDone, SearchProgress
 from sartor._start import Start, closest_message, epochs_within, feasible_start, promising_start
 from sartor._steering import Heard
@@ -865,8 +865,11 @@ def _conclude(job: _Job, record: Record, run: RunInfo, final_run: RunInfo, start
         f"{best} validation {primary.name} ({chosen.metrics[primary.name]:.4f})"
         f" of {len(within)} networks retrained from scratch within the limits"
     )
+    doubt = "" if baseline is None or baseline not in within else _doubt(job, record, final_run, chosen, baseline)
     if job.alone is not None:
         why = f"trained alone, validation {primary.name} {chosen.metrics[primary.name]:.4f}"
+    elif doubt and baseline is not None:
+        chosen, why = baseline, f"the hand-designed baseline: {doubt}"
     elif baseline is chosen:
         why += "; it is the hand-designed baseline: the search found nothing better"
     record.set_result(run.id, {"chosen": chosen.number, "why": why})
@@ -888,6 +891,40 @@ def _conclude(job: _Job, record: Record, run: RunInfo, final_run: RunInfo, start
         )
     )
     return Front(finals, job.goals)
+
+
+def _doubt(job: _Job, record: Record, run: RunInfo, best: Trial, baseline: Trial) -> str:
+    """Returns why the best finalist may be no better than the baseline, "" where it is or nobody can say.
+
+    The best of many is better on the examples that it was chosen by than on others. So it must be better than the
+    baseline by more than the standard error of their difference, example by example (Breiman et al. 1984, section
+    3.4.3, ask the same of a larger tree).
+    """
+    from sartor.estimators.training import evaluate
+
+    name = job.goals.primary.name
+    metric = job.task.metrics[name]
+    dearer = job.goals.losses(best)[1:] > job.goals.losses(baseline)[1:]
+    # What costs no more needs no proof that it is better.
+    if best is baseline or metric.each is None or (len(dearer) and not dearer.any()):
+        return ""
+    ours, theirs = (
+        evaluate(
+            job.task,
+            trained_network(record, run, trial, job.task, job.space),
+            trial.architecture,
+            job.splits.validation,
+            metrics={name: metric},
+        )[1]
+        for trial in (best, baseline)
+    )
+    gain, error = metric.gain(ours, theirs)
+    if gain > error:
+        return ""
+    return (
+        f"validation {name} {baseline.metrics[name]:.4f}; the best that was found has {best.metrics[name]:.4f}, which"
+        " is within one standard error of their difference"
+    )
 
 
 def _report(job: _Job, record: Record, run: RunInfo) -> Path | None:

@@ -22,9 +22,15 @@ def confusion(predictions: Predictions) -> np.ndarray:
     return np.bincount(flat, minlength=num * num).reshape(num, num)
 
 
+def correct(predictions: Predictions) -> np.ndarray:
+    """Returns for each example whether its most probable class is its own, bool ``(n,)``."""
+    found: np.ndarray = predictions["probabilities"].argmax(1) == predictions["label"]
+    return found
+
+
 def accuracy(predictions: Predictions) -> float:
     """Returns the share of examples whose most probable class is theirs."""
-    return float((predictions["probabilities"].argmax(1) == predictions["label"]).mean())
+    return float(correct(predictions).mean())
 
 
 def balanced_accuracy(predictions: Predictions) -> float:
@@ -34,12 +40,18 @@ def balanced_accuracy(predictions: Predictions) -> float:
     return float((np.diag(counts)[present > 0] / present[present > 0]).mean())
 
 
-def cross_entropy(predictions: Predictions) -> float:
-    """Returns the mean negative log probability of the true class, in nats."""
+def surprise(predictions: Predictions) -> np.ndarray:
+    """Returns the negative log probability of each example's class, in nats, float64 ``(n,)``."""
     rows = np.arange(len(predictions["label"]))
     chosen = predictions["probabilities"][rows, predictions["label"]]
     # Underflow to 0 would make one example decide; a double's least is 708 nats away.
-    return float(-np.log(np.maximum(chosen, np.finfo(np.float64).tiny)).mean())
+    found: np.ndarray = -np.log(np.maximum(chosen, np.finfo(np.float64).tiny))
+    return found
+
+
+def cross_entropy(predictions: Predictions) -> float:
+    """Returns the mean negative log probability of the true class, in nats."""
+    return float(surprise(predictions).mean())
 
 
 def calibration_error(predictions: Predictions) -> float:
@@ -65,14 +77,26 @@ def area_under_curve(predictions: Predictions) -> float:
     return float((ranks[label == 1].sum() - positive * (positive + 1) / 2) / (positive * negative))
 
 
+def squared_errors(predictions: Predictions) -> np.ndarray:
+    """Returns the squared error of each example, ``(n,)``."""
+    found: np.ndarray = (predictions["value"] - predictions["target"]) ** 2
+    return found
+
+
 def root_mean_squared_error(predictions: Predictions) -> float:
     """Returns the root of the mean squared error, in the target's unit."""
-    return float(np.sqrt(((predictions["value"] - predictions["target"]) ** 2).mean()))
+    return float(np.sqrt(squared_errors(predictions).mean()))
+
+
+def absolute_errors(predictions: Predictions) -> np.ndarray:
+    """Returns the absolute error of each example, in the target's unit, ``(n,)``."""
+    found: np.ndarray = np.abs(predictions["value"] - predictions["target"])
+    return found
 
 
 def mean_absolute_error(predictions: Predictions) -> float:
     """Returns the mean absolute error, in the target's unit."""
-    return float(np.abs(predictions["value"] - predictions["target"]).mean())
+    return float(absolute_errors(predictions).mean())
 
 
 def r_squared(predictions: Predictions) -> float:
@@ -83,14 +107,14 @@ def r_squared(predictions: Predictions) -> float:
 
 
 OF_CLASSES = {
-    "cross_entropy": Metric(cross_entropy, "min", "nats"),
-    "accuracy": Metric(accuracy),
+    "cross_entropy": Metric(cross_entropy, "min", "nats", surprise),
+    "accuracy": Metric(accuracy, each=correct),
     "balanced_accuracy": Metric(balanced_accuracy),
     "calibration_error": Metric(calibration_error, "min"),
 }
 OF_NUMBERS = {
-    "rmse": Metric(root_mean_squared_error, "min"),
-    "mae": Metric(mean_absolute_error, "min"),
+    "rmse": Metric(root_mean_squared_error, "min", each=squared_errors),
+    "mae": Metric(mean_absolute_error, "min", each=absolute_errors),
     "r2": Metric(r_squared),
 }
 """What is measured of classes and of numbers, the primary metric first."""

@@ -28,11 +28,35 @@ Predictions = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure of merit: a function of predictions, never of a network."""
+    """A figure of merit: a function of predictions, never of a network.
+
+    Attributes:
+        function: Of the predictions.
+        direction: Whether more is better.
+        unit: Of the figure.
+        each: Its share of each example, ``(n,)``: the figure is their mean, or grows with it. With it two networks are
+            compared example by example, which tells a difference from chance.
+    """
 
     function: Callable[[Predictions], float]
     direction: Direction = "max"
     unit: str = ""
+    each: Callable[[Predictions], np.ndarray] | None = None
+
+    def gain(self, of: Predictions, over: Predictions) -> tuple[float, float]:
+        """Returns by how much some predictions are better than others of the same examples, and its standard error.
+
+        In the unit of ``each``; the error is that of a mean of paired differences.
+
+        Raises:
+            InputError: the metric has no ``each``.
+        """
+        if self.each is None:
+            raise InputError("expected a metric with `each`, by which examples are compared")
+        better = self.each(of).astype(np.float64) - self.each(over)
+        if self.direction == "min":
+            better = -better
+        return float(better.mean()), float(better.std(ddof=1) / np.sqrt(len(better))) if len(better) > 1 else np.inf
 
 
 class Task:

@@ -297,3 +297,45 @@ def test_everything_in_the_record_of_a_search_is_json(finished):
         json.dumps([run.config, run.environment, run.result])
         assert run.config["command"].startswith("sartor search images") and "--resume" not in run.config["command"]
         assert run.environment["torch"] and run.environment["cpu"]
+
+
+@pytest.mark.parametrize("gain", [0.1, 0.3])
+def test_what_is_better_and_dearer_than_the_baseline_is_chosen_beyond_noise_alone(tmp_path, monkeypatch, gain):
+    task = sartor.load_task("tables", "wine")
+    monkeypatch.setattr("sartor.task.Metric.gain", lambda *_: (gain, 0.2))
+    monkeypatch.setattr("sartor._finish._export", lambda *_: None)
+
+    def estimate(self, candidate, *, context, **_):
+        network, baseline = candidate.network, task.space().build(task.baseline())
+        if self.keep:
+            context.keep("network", network.state_dict())
+        mine, its = (sum(p.numel() for p in each.parameters()) for each in (network, baseline))
+        return {**dict.fromkeys(task.metrics, 0.5), "cross_entropy": 0.5 if mine == its else 0.4 if mine > its else 0.9}
+
+    monkeypatch.setattr("sartor.estimators.training.Training.estimate", estimate)
+    options = {"objectives": ["params"], "devices": ["counts"], "halving": False, "workers": 0, "finalists": 1}
+    sartor.search(task, trials=4, strategy="random", out=tmp_path, epochs=1.0, task_name="tables", **options)
+    with sartor.Record(tmp_path, read_only=True) as record:
+        search, final = record.runs()
+        finals = {t.number: t for t in record.trials(final.id)}
+        chosen = finals[search.result["chosen"]]
+        assert {t.metrics["cross_entropy"] for t in finals.values()} == {0.4, 0.5}
+        assert chosen.metrics["cross_entropy"] == (0.4 if gain > 0.2 else 0.5)
+        assert ("one standard error" in search.result["why"]) == (gain < 0.2)
+
+
+def test_a_metric_compares_networks_example_by_example():
+    from sartor.metrics import OF_CLASSES, OF_NUMBERS
+
+    right = {"label": np.array([0, 1, 1]), "probabilities": np.array([[0.9, 0.1], [0.2, 0.8], [0.5, 0.5]])}
+    wrong = {**right, "probabilities": np.array([[0.9, 0.1], [0.6, 0.4], [0.5, 0.5]])}
+    gain, error = OF_CLASSES["cross_entropy"].gain(right, wrong)
+    assert gain == pytest.approx(np.log(2) / 3) and error == pytest.approx(np.log(2) / 3)
+    assert OF_CLASSES["accuracy"].gain(wrong, right)[0] == pytest.approx(-1 / 3)
+    near, far = ({"target": np.zeros(2), "value": np.array(value)} for value in ([1.0, 1.0], [2.0, 3.0]))
+    assert OF_NUMBERS["rmse"].gain(near, far) == pytest.approx((5.5, 2.5))
+    for metric in (*OF_CLASSES.values(), *OF_NUMBERS.values()):
+        if metric.each is not None:
+            of = near if metric in OF_NUMBERS.values() else right
+            grows = np.sqrt if metric is OF_NUMBERS["rmse"] else np.asarray
+            assert grows(metric.each(of).mean()) == pytest.approx(metric.function(of))

@@ -166,13 +166,16 @@ class NeuralAdditive(nn.Module):
         self.missing = nn.Parameter(torch.zeros(num_features + pairs, members, 1, num_outputs))
         self.bias = nn.Parameter(torch.zeros(members, 1, num_outputs))
 
-    def forward(self, encoded: Tensor, present: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    def forward(
+        self, encoded: Tensor, present: Tensor, first: Tensor, second: Tensor, used: Tensor | None = None
+    ) -> Tensor:
         """Returns the terms, ``(num_features + pairs, members, n, num_outputs)``; their sum and the bias is the output.
 
         Args:
             encoded: Features, ``(num_features, n, max(bins, levels))``.
             present: 1 where a feature is known, else 0, ``(num_features, n)``.
             first, second: Indices of the features of each pair, int64, ``(pairs,)``.
+            used: 1 where a member has a term, 0 where it does without, ``(num_features + pairs, members)``; None: all.
         """
         terms: Tensor = self.shapes(encoded)
         if self.pairs is not None:
@@ -181,6 +184,8 @@ class NeuralAdditive(nn.Module):
             present = torch.cat((present, present[first] * present[second]))
         there = present[:, None, :, None]
         terms = terms * there + self.missing * (1 - there)
+        if used is not None:
+            terms = terms * used[:, :, None, None]
         if self.feature_dropout and self.training:
             terms = terms * kept(self.feature_dropout, (*terms.shape[:-1], 1), terms.device)
         return terms

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,11 +44,19 @@ class GalleryView:
 
 @dataclass(frozen=True)
 class Cell:
-    """One entry of a matrix: ``share`` of its row in [0, 1], ``good`` on the diagonal of a confusion matrix."""
+    """One entry of a matrix.
+
+    Attributes:
+        text: Its figure.
+        share: Of its row, or its size beside the largest, in [0, 1].
+        good: On the diagonal of a confusion matrix.
+        negative: Below 0.
+    """
 
     text: str
     share: float
     good: bool
+    negative: bool
 
 
 @dataclass(frozen=True)
@@ -181,9 +190,10 @@ def _matrix(matrix: Matrix) -> MatrixView:
     large = max(values.shape) > MAX_CELLS_SIDE
     cells: tuple[tuple[Cell, ...], ...] = ()
     if not large:
+        text = _figures(values)
         cells = tuple(
             tuple(
-                Cell(f"{value:g}" if value == round(value) else f"{value:.3g}", float(share), square and i == j)
+                Cell(text(value), float(share), square and i == j, value < 0)
                 for j, (value, share) in enumerate(zip(row, row_shares, strict=True))
             )
             for i, (row, row_shares) in enumerate(zip(values, shares, strict=True))
@@ -203,18 +213,26 @@ def _matrix(matrix: Matrix) -> MatrixView:
         rows,
         columns,
         cells,
-        _heat(shares, square) if large else "",
+        _heat(shares, square, values < 0) if large else "",
         tuple(confusions),
         square,
     )
 
 
-def _heat(shares: np.ndarray, square: bool) -> str:
-    """Returns a heat map of the roots of the shares, white to blue; errors of a confusion matrix to red."""
+def _figures(values: np.ndarray) -> Callable[[float], str]:
+    """Returns how the entries of a matrix are written: with as many decimals as the largest has of three figures."""
+    largest = np.abs(values).max(initial=0.0)
+    if np.all(values == np.rint(values)) or not 1e-3 <= largest < 1e6:
+        return lambda value: f"{value:.3g}" if value != round(value) else f"{value:g}"
+    decimals = max(0, 2 - math.floor(math.log10(largest)))
+    return lambda value: f"{round(value, decimals) + 0.0:.{decimals}f}"
+
+
+def _heat(shares: np.ndarray, square: bool, negative: np.ndarray) -> str:
+    """Returns a heat map of the roots of the shares, white to blue; below 0 and errors of a confusion matrix to red."""
     depth = np.sqrt(shares)[..., None]
     ends = np.full((*shares.shape, 3), (0, 114, 178), np.float64)
-    if square:
-        ends[~np.eye(len(shares), dtype=bool)] = (213, 94, 0)
+    ends[~np.eye(len(shares), dtype=bool) if square else negative] = (213, 94, 0)
     pixels = np.rint(255 + (ends - 255) * depth).astype(np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", optimize=True)

@@ -78,7 +78,13 @@ def test_matrices_that_are_no_confusion_are_shown_without_right_and_wrong() -> N
     shown = view(plain)
     assert isinstance(shown, MatrixView)
     assert confusion([plain]) is None and not shown.square and shown.confusions == ()
-    assert [cell.text for cell in shown.cells[0]] == ["0.25", "-1"]
+    assert [(cell.text, cell.negative) for cell in shown.cells[0]] == [("0.25", False), ("-1.00", True)]
+    small = view(Matrix(np.array([[12.345, -0.004], [0.0, -7.0]])))
+    assert isinstance(small, MatrixView)
+    assert [[cell.text for cell in row] for row in small.cells] == [["12.3", "0.0"], ["0.0", "-7.0"]]
+    signed = view(Matrix(np.full((100, 2), [1.0, -1.0])))
+    assert isinstance(signed, MatrixView)
+    assert decoded(signed.uri)[0].tolist() == [[0, 114, 178], [213, 94, 0]]
 
 
 def test_a_matrix_of_many_classes_becomes_one_image() -> None:

@@ -17,7 +17,7 @@ from sartor.pictures import Curve, Matrix, Table
 from sartor.registry import find
 from sartor.tasks.tables import SPEC
 from sartor.tasks.tables.network import left_out
-from sartor.tasks.tables.pairs import binned, interaction_gain, rank_pairs
+from sartor.tasks.tables.pairs import agreed_pairs, binned, interaction_gain, rank_pairs
 from sartor.tasks.tables.preprocess import date_part
 from sartor.tasks.tables.task import Tables
 from sartor.testing.tasks import check_task
@@ -102,8 +102,8 @@ def test_the_interaction_that_is_there_is_found(tmp_path: Path) -> None:
     known = [row for row in rows_of(900) if row["size"]]
     houses = Tables(write(tmp_path / "more.csv", known), target="price", ignore="id")
     names = [f.name for f in houses.form.features]
-    first = {names[i] for i in houses.pairs[0]}
-    assert first == {"rooms", "town"}
+    pairs, used = houses.pairs(8, 2)
+    assert {names[i] for i in pairs[0]} == {"rooms", "town"} and used[0].all() and used.shape == (2, 8)
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2000, 5))
     y = x[:, 0] + np.sin(x[:, 3]) + 2 * (x[:, 1] > 0) * (x[:, 4] > 0.5)
@@ -111,6 +111,31 @@ def test_the_interaction_that_is_there_is_found(tmp_path: Path) -> None:
     xor = ((x[:, 0] > 0) ^ (x[:, 2] > 0)).astype(np.int64)
     assert rank_pairs(x, xor, 2)[0] == (0, 2)
     assert rank_pairs(x, xor + (x[:, 3] > 1), 3)[0] == (0, 2)
+
+
+def test_members_rank_pairs_by_their_own_rows_and_share_those_that_most_rank_first(houses: Tables) -> None:
+    rankings = [[(0, 1), (1, 2), (0, 2)], [(1, 2), (0, 1), (0, 2)], [(0, 2), (0, 1), (1, 2)]]
+    pairs, used = agreed_pairs(rankings, 2)
+    assert pairs == [(0, 1), (1, 2)]
+    assert used.tolist() == [[True, True, True], [True, True, False]]
+    assert agreed_pairs(rankings, 0)[1].shape == (0, 3)
+
+    train = houses.data().train.columns
+    before = houses.pairs(8, 3)
+    out = left_out(8, train["folds"])[2].numpy()
+    changed = Tables(houses.source, target="price")
+    changed._prepared.y[changed._prepared.rows_of("train")[out]] *= -5
+    after = changed.pairs(8, 3)
+    kept = [dict(zip(pairs, used[:, 2].tolist(), strict=True)) for pairs, used in (before, after)]
+    shared = kept[0].keys() & kept[1].keys()
+    assert shared and all(kept[0][pair] == kept[1][pair] for pair in shared)
+
+
+def test_a_member_does_without_pairs_that_are_not_its_own(houses: Tables) -> None:
+    model, _ = trained(houses, 20)
+    model.used[-1, 3] = 0
+    terms = model.terms(torch.from_numpy(houses._x[:30]))
+    assert (terms[-1, 3] == 0).all() and (terms[-1, [0, 1, 2, 4]] != 0).any()
 
 
 def test_the_gain_of_a_pair_is_that_of_the_best_cut_of_all() -> None:

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from sartor.data import Rows, Splits
 from sartor.errors import InputError
-from sartor.metrics import accuracy, balanced_accuracy, calibration_error, confusion, cross_entropy
+from sartor.metrics import accuracy, balanced_accuracy, calibration_error, confusion, correct, cross_entropy, surprise
 from sartor.nets import Standardise
 from sartor.pictures import Gallery, Matrix, Picture, Table
 from sartor.task import Metric, Predictions, Task
@@ -86,9 +86,9 @@ class Images(Task):
 
     Options = Options
     metrics = {
-        "accuracy": Metric(accuracy),
+        "accuracy": Metric(accuracy, each=correct),
         "balanced_accuracy": Metric(balanced_accuracy),
-        "cross_entropy": Metric(cross_entropy, "min", "nats"),
+        "cross_entropy": Metric(cross_entropy, "min", "nats", surprise),
         "calibration_error": Metric(calibration_error, "min"),
     }
 

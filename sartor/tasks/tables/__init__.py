@@ -24,10 +24,11 @@ is an error.
 **Network.** A neural additive model: ``output = bias + sum of terms``, a term a small network of one feature or of a
 pair (``sartor.nets.additive``), the mean of an ensemble whose members each leave out an eighth of the rows. Training
 ends when validation gets no better. Numbers are encoded piecewise linearly. Pairs are those that explain most of what
-single features leave (``pairs``, FAST); they are ranked on all training rows, so validation favours pairs a little.
+single features leave (``pairs``, FAST), ranked by each member on the rows that it learns from: the terms are of the
+pairs that most members rank first, and a member does without those that it does not.
 
 **Space.** Bins, units, depth, kind of unit, dropout, feature dropout, pairs, members, the penalty on terms, learning
-rate, weight decay. The baseline is a model without pairs.
+rate, weight decay. The baseline has a few bins and a pair a feature.
 
 **Metrics** on a part. Numbers: ``rmse`` (primary, less is better) and ``mae`` in the target's unit, ``r2``. Classes:
 ``cross_entropy`` (primary, nats, less is better), ``accuracy``, ``balanced_accuracy``, ``calibration_error``, and of

@@ -68,6 +68,7 @@ class Additive(nn.Module):
         encoder: Of rows.
         network: The ensemble of additive models.
         pairs: Features of each pair term, as many as the network has.
+        used: Which members have which pair, bool ``(pairs, members)``.
         offset: Added to the output, ``(outputs,)``: what the sum starts from.
         scale: Of the terms: the target's deviation, 1 for classes.
         two_classes: One output is the log-odds of the second class; two logits are given.
@@ -75,6 +76,7 @@ class Additive(nn.Module):
 
     first: Tensor
     second: Tensor
+    used: Tensor
     offset: Tensor
 
     def __init__(
@@ -82,6 +84,7 @@ class Additive(nn.Module):
         encoder: Encoder,
         network: NeuralAdditive,
         pairs: Sequence[tuple[int, int]],
+        used: np.ndarray,
         *,
         offset: Sequence[float],
         scale: float,
@@ -91,12 +94,17 @@ class Additive(nn.Module):
         self.encoder, self.network, self.scale, self.two_classes = encoder, network, scale, two_classes
         self.register_buffer("first", torch.tensor([i for i, _ in pairs], dtype=torch.int64))
         self.register_buffer("second", torch.tensor([j for _, j in pairs], dtype=torch.int64))
+        # All members have the terms of single features.
+        own = torch.ones(len(network.missing) - len(pairs), network.members)
+        self.register_buffer("used", torch.cat((own, torch.from_numpy(used).float())))
         self.register_buffer("offset", torch.tensor(offset, dtype=torch.float32))
 
     def terms(self, x: Tensor) -> Tensor:
         """Returns the terms of each member before scaling, ``(terms, members, n, outputs)``."""
         encoded, present = self.encoder(x)
-        terms: Tensor = self.network(encoded, present, self.first, self.second)
+        # Without pairs nothing is left out, and the product would be for nothing.
+        used = self.used if len(self.first) else None
+        terms: Tensor = self.network(encoded, present, self.first, self.second, used)
         return terms
 
     def scores(self, terms: Tensor) -> Tensor:

@@ -3,11 +3,13 @@
 For each pair, the residuals are fitted by one constant in each quadrant around a cut of both features; the best cut's
 gain in squared error ranks the pair. Deviations: cuts are at quantiles; the residuals are of gradient boosting on
 binned single features (the additive part of GA2M); heredity in its weak form: at least one feature of a pair matters
-alone (Hao and Zhang 2014).
+alone (Hao and Zhang 2014); each member of an ensemble ranks pairs by the rows that it learns from, so that the rows
+which score it have had no say.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -16,8 +18,8 @@ NUM_BINS = 16
 """Bins of a feature in the test of pairs."""
 MAIN_BINS = 64
 """Bins of a feature in the additive model."""
-NUM_ROUNDS = 120
-LEARNING_RATE = 0.15
+NUM_ROUNDS = 30
+LEARNING_RATE = 0.5
 PRIOR_ROWS = 2.0
 """Rows' worth of zero that a bin's step is shrunk by."""
 HEIRS = 0.5
@@ -51,6 +53,26 @@ def rank_pairs(x: np.ndarray, y: np.ndarray, num_classes: int) -> list[tuple[int
     return [pairs[k] for k in np.argsort(-np.array(gains), kind="stable").tolist()]
 
 
+def agreed_pairs(rankings: Sequence[Sequence[tuple[int, int]]], num: int) -> tuple[list[tuple[int, int]], np.ndarray]:
+    """Returns the pairs that most members of an ensemble rank among their first, and who has which.
+
+    Args:
+        rankings: Of each member, its strongest pair first.
+        num: Pairs to return; a member has those of them that are among its own first ``num``.
+
+    Returns:
+        The pairs, and bool ``(num, members)``. Each pair is some member's.
+    """
+    votes: dict[tuple[int, int], list[int]] = {}
+    for ranking in rankings:
+        for place, pair in enumerate(ranking[:num]):
+            count, late = votes.get(pair, (0, 0))
+            votes[pair] = [count + 1, late + place]
+    pairs = sorted(votes, key=lambda pair: (-votes[pair][0], votes[pair][1], pair))[:num]
+    first = [set(ranking[:num]) for ranking in rankings]
+    return pairs, np.array([[pair in own for own in first] for pair in pairs], bool).reshape(len(pairs), len(first))
+
+
 def binned(values: np.ndarray, bins: int) -> np.ndarray:
     """Returns the bin of each value by quantiles, int64 ``(n,)``: 0 where missing, else 1 .. bins."""
     known = ~np.isnan(values)
@@ -81,6 +103,9 @@ def additive_residuals(codes: np.ndarray, y: np.ndarray, num_classes: int) -> tu
     outputs = wanted.shape[1]
     # The mean is fitted before: rates of classes as log-odds.
     share = wanted.mean(0)
+    if num_classes:
+        # A class may be absent from the rows of a member.
+        share = share.clip(0.5 / n, 1 - 0.5 / n)
     if num_classes == 2:
         score = np.tile(np.log(share / (1 - share)), (n, 1))
     else:

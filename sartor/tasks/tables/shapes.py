@@ -158,8 +158,8 @@ class Shapes:
         of = f" for {self.outputs[output]}" if len(self.outputs) > 1 else ""
         return Matrix(
             values[:, output].reshape(len(first), len(second)),
-            tuple(self.text(i, value) for value in first),
-            tuple(self.text(j, value) for value in second),
+            tuple(self.text(i, value, figures=4) for value in first),
+            tuple(self.text(j, value, figures=4) for value in second),
             self.features[i].name,
             self.features[j].name,
             f"{self.name(term)}{of}, {self.unit}",
@@ -172,8 +172,8 @@ class Shapes:
             return np.sort(np.argsort(-counts, kind="stable")[:MAP_SIDE]).astype(np.float64)
         return np.sort(np.unique(np.quantile(known, np.linspace(0.02, 0.98, MAP_SIDE)))).astype(np.float64)
 
-    def text(self, feature: int, value: float) -> str:
-        """Returns a value of a feature as a person writes it."""
+    def text(self, feature: int, value: float, figures: int = 6) -> str:
+        """Returns a value of a feature as a person writes it, a number with so many figures."""
         own = self.features[feature]
         if np.isnan(value):
             return "missing"
@@ -181,7 +181,7 @@ class Shapes:
             return own.levels[int(value)]
         if own.is_day:
             return str(np.datetime64(round(float(value) * 1440), "m"))[:16].replace("T", " ").removesuffix(" 00:00")
-        return f"{value:.6g}"
+        return f"{value:.{figures}g}"
 
     def row(self, x: np.ndarray, title: str, *, classes: bool) -> Table:
         """Returns what each term adds to one row's prediction, the largest first, ± its deviation over the ensemble.

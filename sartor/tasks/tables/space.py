@@ -13,6 +13,8 @@ BINS = (1, 4, 8, 16, 32, 64)
 UNITS = (8, 16, 32)
 MAX_PAIRS = 60
 PAIRS_A_FEATURE = (0.5, 1.0, 2.0, 3.0)
+FEW_BINS = 4
+"""Of the baseline: on rows left out, ahead of 2, 8, 16 and 32 on small tables."""
 
 
 def pair_counts(num_features: int) -> tuple[int, ...]:
@@ -62,12 +64,13 @@ def _centred(unit: str, bins: int) -> bool:
     return unit != "exu" or bins == 1
 
 
-def hand_designed(space: Space) -> Architecture:
-    """Returns the additive model without pairs that a person would have taken."""
+def hand_designed(space: Space, num_features: int) -> Architecture:
+    """Returns the additive model that a person would have taken: coarse shapes, a pair a feature."""
+    pairs = min(num_features, pair_counts(num_features)[-1])
     return space.architecture(
         {
-            "bins": 16, "unit": "relu", "network.units": 16, "network.depth": 1, "network.dropout": 0.0,
-            "network.feature_dropout": 0.0, "network.pairs": 0, "network.pair_units": 16, "network.members": 16,
+            "bins": FEW_BINS, "unit": "relu", "network.units": 16, "network.depth": 1, "network.dropout": 0.0,
+            "network.feature_dropout": 0.0, "network.pairs": pairs, "network.pair_units": 16, "network.members": 16,
             "penalty": 1e-3, "recipe.learning_rate": 5e-3, "recipe.weight_decay": 1e-2,
         }
     )  # fmt: skip

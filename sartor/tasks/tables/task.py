@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -22,7 +21,7 @@ from sartor.task import Predictions, Task
 from sartor.tasks.tables.data import DEFAULT, Prepared, load
 from sartor.tasks.tables.network import Additive, Encoder, left_out
 from sartor.tasks.tables.options import Options
-from sartor.tasks.tables.pairs import rank_pairs
+from sartor.tasks.tables.pairs import agreed_pairs, rank_pairs
 from sartor.tasks.tables.shapes import Shapes
 from sartor.tasks.tables.space import hand_designed, make_space
 from sartor.training.recipe import Recipe
@@ -88,6 +87,8 @@ class Tables(Task):
         )
         self.epochs = float(round(min(LONGEST_EPOCHS, max(4.0, STEPS * batch / len(y)))))
         self._splits: Splits | None = None
+        self._rankings: dict[bytes, list[tuple[int, int]]] = {}
+        self._pairs: dict[tuple[int, int], tuple[list[tuple[int, int]], np.ndarray]] = {}
         self._training: tuple[nn.Module, Mapping[str, Any] | None, Additive] | None = None
 
     # --- data
@@ -114,11 +115,21 @@ class Tables(Task):
             columns["folds"] = prepared.folds
         return Rows(**{name: torch.from_numpy(column[index]) for name, column in columns.items()})
 
-    @cached_property
-    def pairs(self) -> list[tuple[int, int]]:
-        """Pairs of features, the strongest interaction of the training part first."""
-        train = self._prepared.rows_of(TRAIN)
-        return rank_pairs(self._x, self._prepared.y[train], len(self.class_names))
+    def pairs(self, members: int, num: int) -> tuple[list[tuple[int, int]], np.ndarray]:
+        """Returns the pairs of features that most members find strongest, and who has which, bool ``(num, members)``.
+
+        Each member ranks them by the rows that it learns from.
+        """
+        if (members, num) not in self._pairs:
+            train = self._prepared.rows_of(TRAIN)
+            y, rankings = self._prepared.y[train], []
+            for out in left_out(members, torch.from_numpy(self._prepared.folds[train])).numpy():
+                rows = out.tobytes()
+                if num and rows not in self._rankings:
+                    self._rankings[rows] = rank_pairs(self._x[~out], y[~out], len(self.class_names))
+                rankings.append(self._rankings.get(rows, []))
+            self._pairs[members, num] = agreed_pairs(rankings, num)
+        return self._pairs[members, num]
 
     # --- space
 
@@ -129,7 +140,7 @@ class Tables(Task):
         return self._space
 
     def baseline(self) -> Architecture:
-        return hand_designed(self.space())
+        return hand_designed(self.space(), len(self.form.features))
 
     # --- training
 
@@ -169,7 +180,7 @@ class Tables(Task):
         deployed = Additive(
             encoder,
             network,
-            self.pairs[:num_pairs] if num_pairs else (),
+            *self.pairs(network.members, num_pairs),
             offset=self._offset.tolist(),
             scale=self._scale,
             two_classes=len(self.class_names) == 2,
