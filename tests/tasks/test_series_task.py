@@ -12,6 +12,7 @@ from sartor.cli import main
 from sartor.contracts import Candidate
 from sartor.data import TEST, TRAIN
 from sartor.errors import DataError, DivergedError, InputError
+from sartor.pictures import Lines
 from sartor.runs import Record
 from sartor.space import Architecture
 from sartor.tasks.series import SPEC
@@ -100,12 +101,21 @@ def test_a_few_hundred_steps_tell_the_simulated_classes(task: Series) -> None:
         Single(network, architecture), task.learner(architecture), task.data().train, task.recipe_for(architecture),
         total=150, seed=0,
     )  # fmt: skip
-    with torch.no_grad():
-        said = task.predict(task.deploy(network.eval(), architecture), task.data().validation)
-    right = (said["seen.probabilities"].argmax(-1) == said["label"]).mean(1)
-    assert right[-1] > 0.75 and right[-1] > right[0] + 0.1
-    assert said["seen.probabilities"].shape[0] == len(SEEN)
-    np.testing.assert_array_equal(said["seen.probabilities"][-1], said["probabilities"])
+    made = task.deploy(network.eval(), architecture)
+    said = task.predict(made, task.data().validation)
+    right = float((said["probabilities"].argmax(-1) == said["label"]).mean())
+    online = task.inspect(made)[0]
+    assert isinstance(online, Lines)
+    assert right > 0.75 and online.y[0, -1] == right > online.y[0, 0] + 0.1
+    assert online.y.shape[1] == len(SEEN)
+
+
+def test_a_validation_asks_the_network_once(task: Series) -> None:
+    network = deployed(task, causal(task, "diagonal"))
+    asked: list[int] = []
+    network.register_forward_hook(lambda _, inputs, __: asked.append(len(inputs[0])))
+    task.predict(network, task.data().validation)
+    assert asked == [len(task.data().validation)]
 
 
 def test_scores_that_are_not_finite_are_refused(task: Series) -> None:
