@@ -9,9 +9,10 @@ import torch
 
 from sartor.errors import DataError, InputError
 from sartor.tasks.events import SPEC
+from sartor.tasks.events.continuous_lstm import ContinuousLSTM, scanned
 from sartor.tasks.events.data import true_process
 from sartor.tasks.events.hawkes import Hawkes, fit_hawkes, fit_poisson
-from sartor.tasks.events.network import SPEED, CausalAttention, ContinuousLSTM, PointProcess, State, simulate
+from sartor.tasks.events.network import SPEED, CausalAttention, PointProcess, State, simulate
 from sartor.tasks.events.task import EXACT_NODES, Events, _terms
 from sartor.tasks.events.windows import padded
 from sartor.testing.tasks import check_task
@@ -72,6 +73,27 @@ def test_states_are_causal(encoder: type) -> None:
     for name, one, two in zip(State._fields, network(gap, kind), network(other, later), strict=True):
         torch.testing.assert_close(one[:, :5], two[:, :5])
         assert name == "fall" or not torch.equal(one[:, 5:], two[:, 5:])
+
+
+def test_gradients_that_are_written_out_are_those_of_the_recurrence() -> None:
+    torch.manual_seed(0)
+    lstm = ContinuousLSTM(2, hidden=5).double()
+    gap, kind = torch.rand(3, 7, dtype=torch.float64), torch.randint(2, (3, 7))
+    grads = []
+    for plain in (False, True):
+        lstm.zero_grad()
+        if plain:
+            read = lstm.embedding(torch.cat((torch.full((3, 1), 2), kind), 1).T) + lstm.recurrent.bias
+            wait = torch.cat((gap, torch.zeros(3, 1)), 1).T.unsqueeze(-1)
+            states = [part.transpose(0, 1) for part in scanned(read, wait, lstm.recurrent.weight.T)]
+        else:
+            states = [part for part in lstm(gap, kind) if part is not None]
+        # Each value of each part has a weight of its own.
+        generator = torch.Generator().manual_seed(1)
+        sum((part * torch.randn(part.shape, generator=generator)).sum() for part in states).backward()
+        grads.append([*(part.detach() for part in states), *(each.grad.clone() for each in lstm.parameters())])
+    for one, two in zip(*grads, strict=True):
+        torch.testing.assert_close(one, two)
 
 
 @pytest.mark.parametrize("excitations", [0, 3])

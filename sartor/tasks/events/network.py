@@ -81,47 +81,6 @@ class State(NamedTuple):
         return self.each(lambda part: part[:, position])
 
 
-class ContinuousLSTM(nn.Module):
-    """The LSTM whose cells decay between events, each towards a target of its own (Mei and Eisner 2017, section 3.2).
-
-    Args:
-        num_types: Of events; one more stands for the beginning.
-        hidden: Cells.
-    """
-
-    def __init__(self, num_types: int, hidden: int = 32) -> None:
-        super().__init__()
-        self.hidden = hidden
-        self.embedding = nn.Embedding(num_types + 1, 7 * hidden)
-        nn.init.uniform_(self.embedding.weight, -(hidden**-0.5), hidden**-0.5)
-        self.recurrent = nn.Linear(hidden, 7 * hidden)
-        with torch.no_grad():
-            self.recurrent.bias[6 * hidden :] = _rates(hidden)
-
-    def forward(self, gap: Tensor, kind: Tensor) -> State:
-        """Maps gaps before each event and types, ``(n, length)``, to states ``(n, length + 1, hidden)``.
-
-        The first state is that of the beginning, from which the first gap counts.
-        """
-        n, size = len(gap), self.hidden
-        begin = torch.full((n, 1), self.embedding.num_embeddings - 1, dtype=kind.dtype, device=kind.device)
-        inputs = self.embedding(torch.cat((begin, kind), 1)) + self.recurrent.bias
-        weight = self.recurrent.weight.T
-        target = cell = hidden = inputs.new_zeros(n, size)
-        states: list[tuple[Tensor, ...]] = []
-        # Small operations are the whole cost: as few as there can be.
-        for read, wait in zip(inputs.unbind(1), functional.pad(gap, (0, 1)).unsqueeze(-1).unbind(1), strict=True):
-            sigmoids, new, rate = torch.split(torch.addmm(read, hidden, weight), [5 * size, size, size], 1)
-            take, keep, take_target, keep_target, gate = sigmoids.sigmoid().chunk(5, 1)
-            new, rate = torch.tanh(new), functional.softplus(rate)
-            start = torch.addcmul(keep * cell, take, new)
-            target = torch.addcmul(keep_target * target, take_target, new)
-            states.append((start, target, rate, gate))
-            cell = torch.lerp(target, start, torch.exp(-rate * wait))
-            hidden = gate * torch.tanh(cell)
-        return State(*(torch.stack(parts, 1) for parts in zip(*states, strict=True)))
-
-
 class CausalAttention(nn.Module):
     """Each event reads those before it; what it finds decays as the LSTM's cells do.
 
@@ -143,7 +102,7 @@ class CausalAttention(nn.Module):
         self.norm = nn.LayerNorm(hidden)
         self.out = nn.Linear(hidden, 4 * hidden)
         with torch.no_grad():
-            self.out.bias[2 * hidden : 3 * hidden] = _rates(hidden)
+            self.out.bias[2 * hidden : 3 * hidden] = first_rates(hidden)
 
     frequencies: Tensor
 
@@ -175,7 +134,7 @@ class _Block(nn.Module):
         return out
 
 
-def _rates(num: int) -> Tensor:
+def first_rates(num: int) -> Tensor:
     """Returns what softplus makes rates of decay of, at first."""
     return torch.logspace(math.log10(SLOWEST), math.log10(FASTEST), num).expm1().log()
 

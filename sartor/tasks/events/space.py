@@ -15,7 +15,8 @@ def make_space(shares: tuple[float, ...]) -> Space:
     Args:
         shares: Of each type among all events.
     """
-    from sartor.tasks.events.network import CausalAttention, ContinuousLSTM, PointProcess
+    from sartor.tasks.events.continuous_lstm import ContinuousLSTM
+    from sartor.tasks.events.network import CausalAttention, PointProcess
 
     widths: Any = OneOf(8, 16, 32, 64)
     lstm = partial(ContinuousLSTM, hidden=widths)
