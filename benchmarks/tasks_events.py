@@ -147,7 +147,7 @@ def main() -> int:
     parser.add_argument("--events", default="../shared/data/events", metavar="DIR", help="folder of the earthquakes")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--trials", type=int, default=6, help="architectures of a search")
-    parser.add_argument("--steps", type=int, default=400, help="of a training")
+    parser.add_argument("--steps", type=int, default=300, help="of a training")
     parser.add_argument("--state", type=Path, metavar="DIR", help="folder that keeps trained networks, to go on from")
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()

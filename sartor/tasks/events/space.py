@@ -29,16 +29,16 @@ def make_space(shares: tuple[float, ...]) -> Space:
     return Space(
         {
             "network": partial(PointProcess, len(shares), encoder=encoder, excitations=excitations, shares=shares),
-            "recipe": {"learning_rate": OneOf(2e-3, 5e-3, 1e-2, 2e-2), "weight_decay": OneOf(1e-3, 1e-1, 1.0)},
+            "recipe": {"learning_rate": OneOf(5e-3, 1e-2, 2e-2), "weight_decay": OneOf(1e-2, 1e-1, 1.0)},
         }
     )
 
 
 def hand_designed(space: Space) -> Architecture:
-    """Returns the untuned neural Hawkes process: 32 cells, a rate of 0.002."""
+    """Returns the untuned neural Hawkes process: 32 cells, a rate of 0.005."""
     return space.architecture(
         {
             "network.encoder": "lstm", "network.encoder.hidden": 32, "network.excitations": 0,
-            "recipe.learning_rate": 2e-3, "recipe.weight_decay": 1e-3,
+            "recipe.learning_rate": 5e-3, "recipe.weight_decay": 1e-2,
         }
     )  # fmt: skip
