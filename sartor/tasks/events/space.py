@@ -20,9 +20,10 @@ def make_space(shares: tuple[float, ...]) -> Space:
 
     widths: Any = OneOf(8, 16, 32, 64)
     lstm = partial(ContinuousLSTM, hidden=widths)
-    heads: Any = OneOf(1, 2, 4)
-    depth: Any = OneOf(1, 2, 3)
-    wide: Any = OneOf(16, 32, 64)
+    # Architectures are drawn uniformly: with many more of attention, which needs more data, few would be LSTMs.
+    heads: Any = OneOf(1, 4)
+    depth: Any = OneOf(1, 2)
+    wide: Any = OneOf(16, 32)
     attention = partial(CausalAttention, hidden=wide, heads=heads, layers=depth)
     encoder: Any = OneOf(lstm=lstm, attention=attention)
     excitations: Any = OneOf(0, 4, 8)
