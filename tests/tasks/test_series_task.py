@@ -37,12 +37,10 @@ def causal(task: Series, kind: str = "nonlinear") -> Architecture:
             "solver": "midpoint",
         },
         "low_rank": {"network.encoder.hidden": 16, "network.encoder.field.rank": 2, "solver": "euler"},
-        "diagonal": {
-            "network.encoder.hidden": 32, "network.encoder.depth": 2, "network.encoder.features": 16,
-        },
+        "diagonal": {"network.encoder.hidden": 32, "network.encoder.depth": 2},
         "gru_d": {"network.encoder.hidden": 32},
     }[kind]  # fmt: skip
-    path = {} if kind == "gru_d" else {"interpolation": "rectilinear", "counts": True}
+    path = {} if kind == "gru_d" else {"interpolation": "rectilinear", "counts": True, "features": 16}
     return task.space().architecture(
         {
             "network.encoder": kind, **own, **path, "network.dropout": 0.0, "recipe.learning_rate": 5e-3,
@@ -78,6 +76,22 @@ def test_what_is_said_online_depends_on_what_came_until_then_only(task: Series, 
 def test_a_spline_looks_ahead_and_says_nothing_online(task: Series) -> None:
     with pytest.raises(InputError, match="looks ahead"):
         deployed(task, task.baseline()).along(*task.example_inputs(task.baseline()))
+
+
+def test_what_is_solved_by_the_adjoint_learns_no_path() -> None:
+    task = Series(adjoint=True)
+    assert task.baseline() in task.space()
+    solved = [each for each in task.space().sample(np.random.default_rng(0), 60) if "solver" in each]
+    assert solved and not any("features" in each for each in solved)
+
+
+@pytest.mark.parametrize("kind", ["nonlinear", "low_rank"])
+def test_a_learnt_path_gets_gradients(task: Series, kind: str) -> None:
+    network = Candidate(task, task.space(), causal(task, kind)).network
+    part = task.data().train.take(slice(0, 4))
+    network(part["time"], (part["values"] - task._means) / task._deviations).square().sum().backward()
+    gradient = network.encoder.reader.features.first.weight.grad
+    assert gradient is not None and bool((gradient != 0).any())
 
 
 @pytest.mark.parametrize("kind", ["baseline", "nonlinear", "diagonal", "gru_d"])

@@ -105,7 +105,7 @@ class Series(Task):
         return self._space
 
     def baseline(self) -> Architecture:
-        return hand_designed(self.space())
+        return hand_designed(self.space(), adjoint=self.options.adjoint)
 
     # --- training
 
