@@ -13,7 +13,8 @@ its training part is the validation.
 cells, GRU-D kind) and a GRU on the series interpolated at 32 equal steps (64 cells), both with the rate, dropout and
 weight decay in ``PEER``; and a search of ``--trials`` architectures, the kinds of the task's space in turn, each drawn
 at random, which takes the best on validation. GRU-D is a kind of that space, so that the best CDE alone is said too.
-MiniRocket (aeon) is fitted to train and validation, on the interpolated series.
+MiniRocket (aeon) is fitted to train and validation, on the interpolated series. With ``--state`` what a seed found is
+kept, and a killed run goes on.
 
 Results: see ``RESULTS``, negative ones included.
 """
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import json
 import os
 import resource
@@ -261,6 +263,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--trials", type=int, default=8, help="architectures of a search")
     parser.add_argument("--steps", type=int, default=500, help="of a training")
+    parser.add_argument("--state", type=Path, metavar="DIR", help="folder that keeps what a seed found, to go on from")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--memory", action="store_true", help="measure the memory of a training step alone")
     parser.add_argument("--memory-of", nargs=2, help=argparse.SUPPRESS)
@@ -278,11 +281,17 @@ def main() -> int:
     seeds, trials, steps = (1, 4, 60) if arguments.quick else (arguments.seeds, arguments.trials, arguments.steps)
     means: dict[str, dict[str, float]] = {}
     for share in arguments.drops:
-        rows = [
-            measure(arguments.data, name, share, seed=seed, trials=trials, steps=steps, aeon=arguments.aeon)
-            for name in arguments.sets
-            for seed in range(seeds)
-        ]
+        rows = []
+        for name, seed in itertools.product(arguments.sets, range(seeds)):
+            path = arguments.state and arguments.state / f"{name}-{round(100 * share)}-{seed}-{trials}x{steps}.json"
+            if path and path.exists():
+                rows.append(json.loads(path.read_text()))
+                continue
+            own = measure(arguments.data, name, share, seed=seed, trials=trials, steps=steps, aeon=arguments.aeon)
+            rows.append(own)
+            if path:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(json.dumps(own))
         known = list(dict.fromkeys(key for row in rows for key in row))
         mean = {key: float(np.nanmean([row.get(key, np.nan) for row in rows])) for key in known}
         spread = {key: float(np.nanstd([row.get(key, np.nan) for row in rows])) for key in known if "CPU" not in key}
