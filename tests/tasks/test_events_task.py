@@ -12,7 +12,7 @@ from sartor.tasks.events import SPEC
 from sartor.tasks.events.continuous_lstm import ContinuousLSTM, scanned
 from sartor.tasks.events.data import true_process
 from sartor.tasks.events.hawkes import Hawkes, fit_hawkes, fit_poisson
-from sartor.tasks.events.network import SPEED, CausalAttention, PointProcess, State, simulate
+from sartor.tasks.events.network import MOST_SOURCES, SPEED, CausalAttention, PointProcess, State, simulate
 from sartor.tasks.events.task import EXACT_NODES, Events, _terms
 from sartor.tasks.events.windows import padded
 from sartor.testing.tasks import check_task
@@ -62,10 +62,21 @@ def test_a_process_that_explodes_is_refused() -> None:
         Hawkes(np.ones(1), np.full((1, 1), 3.0), np.full((1, 1), 2.0)).simulate(1, 1.0, np.random.default_rng(0))
 
 
+def test_many_types_excite_in_few_ways() -> None:
+    network = PointProcess(40, lambda num: ContinuousLSTM(num, hidden=4), excitations=2)
+    state = network(torch.rand(3, 5), torch.randint(40, (3, 5)))
+    assert state.excited is not None and state.excited.shape == (3, 6, 2 * MOST_SOURCES)
+    rates = network.intensity(state.after(torch.ones(3, 6))).detach()
+    assert rates.shape == (3, 6, 40)
+    # Before the first event nothing excites.
+    torch.testing.assert_close(rates[:, 0].sum(-1), torch.full((3,), 0.5), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("types", [2, 20])
 @pytest.mark.parametrize("encoder", [ContinuousLSTM, CausalAttention])
-def test_states_are_causal(encoder: type) -> None:
+def test_states_are_causal(encoder: type, types: int) -> None:
     torch.manual_seed(0)
-    network = PointProcess(2, lambda num: encoder(num, hidden=8), excitations=3)
+    network = PointProcess(types, lambda num: encoder(num, hidden=8), excitations=3)
     gap, kind = torch.rand(1, 6), torch.tensor([[0, 1, 1, 0, 1, 0]])
     other = gap.clone()
     other[0, 4:] += 1

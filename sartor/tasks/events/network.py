@@ -139,6 +139,10 @@ def first_rates(num: int) -> Tensor:
     return torch.logspace(math.log10(SLOWEST), math.log10(FASTEST), num).expm1().log()
 
 
+MOST_SOURCES = 16
+"""Types that excite each in its own way; of more, each is a mixture of so many, which bounds memory."""
+
+
 class Excitation(nn.Module):
     """What events excite by kernels that are sums of exponentials: a Hawkes process, learnt with the network.
 
@@ -155,13 +159,17 @@ class Excitation(nn.Module):
     def __init__(self, num_types: int, num_rates: int, hidden: int) -> None:
         super().__init__()
         self.num_types = num_types
+        self.num_sources = min(num_types, MOST_SOURCES)
+        self.source = nn.Embedding(num_types, self.num_sources) if num_types > MOST_SOURCES else None
         slowest, fastest = (math.log(each) for each in (SLOWEST_EXCITATION, FASTEST_EXCITATION))
         middle = (slowest + fastest) / 2
         first = torch.linspace(slowest, fastest, num_rates) if num_rates > 1 else torch.full((1,), middle)
         self.log_rate = nn.Parameter(first / SPEED)
         children = CHILDREN / (num_types * num_rates)
         # One dimension, so that weight decay, whose aim would be one child, leaves it alone.
-        self.log_offspring = nn.Parameter(torch.full((num_types * num_rates * num_types,), math.log(children) / SPEED))
+        self.log_offspring = nn.Parameter(
+            torch.full((self.num_sources * num_rates * num_types,), math.log(children) / SPEED)
+        )
         self.strength = nn.Linear(hidden, 1)
         nn.init.zeros_(self.strength.weight)
         nn.init.zeros_(self.strength.bias)
@@ -173,11 +181,15 @@ class Excitation(nn.Module):
 
     def forward(self, gap: Tensor, kind: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Maps gaps before each event and types, ``(n, length)``, and hidden values ``(n, length + 1, hidden)`` to
-        excitations and their rates, ``(n, length + 1, types * rates)``."""
-        came = functional.one_hot(kind, self.num_types).to(gap.dtype) * self.strength(hidden[:, 1:]).exp()
+        excitations and their rates, ``(n, length + 1, sources * rates)``."""
+        if self.source is None:
+            came = functional.one_hot(kind, self.num_types).to(gap.dtype)
+        else:
+            came = self.source(kind).softmax(-1)
+        came = came * self.strength(hidden[:, 1:]).exp()
         rate = (SPEED * self.log_rate).exp()
         excited = functional.pad(came, (0, 0, 1, 0)).repeat_interleave(len(rate), 2)
-        fall = rate.repeat(self.num_types)
+        fall = rate.repeat(self.num_sources)
         # An inclusive scan (Hillis and Steele 1986): after each step, twice as many events are summed.
         since, by = functional.pad(gap, (1, 0)).unsqueeze(-1), 1
         while by < excited.shape[1]:
