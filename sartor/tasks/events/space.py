@@ -30,7 +30,7 @@ def make_space(shares: tuple[float, ...]) -> Space:
     return Space(
         {
             "network": partial(PointProcess, len(shares), encoder=encoder, excitations=excitations, shares=shares),
-            "recipe": {"learning_rate": OneOf(5e-3, 1e-2, 2e-2), "weight_decay": OneOf(1e-2, 1e-1, 1.0)},
+            "recipe": {"learning_rate": OneOf(5e-3, 1e-2, 2e-2), "weight_decay": OneOf(1e-1, 1.0)},
         }
     )
 
@@ -40,6 +40,6 @@ def hand_designed(space: Space) -> Architecture:
     return space.architecture(
         {
             "network.encoder": "lstm", "network.encoder.hidden": 32, "network.excitations": 0,
-            "recipe.learning_rate": 5e-3, "recipe.weight_decay": 1e-2,
+            "recipe.learning_rate": 5e-3, "recipe.weight_decay": 1e-1,
         }
     )  # fmt: skip

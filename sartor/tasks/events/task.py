@@ -109,7 +109,7 @@ class Events(Task):
         counts = np.bincount(train.type[train.scored], minlength=len(self.types))
         self._shares = tuple((counts / max(1, counts.sum())).tolist())
         batch = min(32, max(2, len(train) // 4))
-        self.recipe = Recipe(learning_rate=5e-3, weight_decay=1e-2, batch_size=batch, ema_decay=0.99)
+        self.recipe = Recipe(learning_rate=5e-3, weight_decay=1e-1, batch_size=batch, ema_decay=0.99)
         self.epochs = float(round(min(300.0, max(4.0, STEPS * batch / len(train)))))
         self._splits: Splits | None = None
 
