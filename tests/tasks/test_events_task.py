@@ -9,9 +9,10 @@ import torch
 
 from sartor.errors import DataError, InputError
 from sartor.tasks.events import SPEC
+from sartor.tasks.events.continuous_lstm import ContinuousLSTM, scanned
 from sartor.tasks.events.data import true_process
 from sartor.tasks.events.hawkes import Hawkes, fit_hawkes, fit_poisson
-from sartor.tasks.events.network import CausalAttention, ContinuousLSTM, PointProcess, simulate
+from sartor.tasks.events.network import MOST_SOURCES, SPEED, CausalAttention, PointProcess, State, simulate
 from sartor.tasks.events.task import EXACT_NODES, Events, _terms
 from sartor.tasks.events.windows import padded
 from sartor.testing.tasks import check_task
@@ -61,25 +62,60 @@ def test_a_process_that_explodes_is_refused() -> None:
         Hawkes(np.ones(1), np.full((1, 1), 3.0), np.full((1, 1), 2.0)).simulate(1, 1.0, np.random.default_rng(0))
 
 
+def test_many_types_excite_in_few_ways() -> None:
+    network = PointProcess(40, lambda num: ContinuousLSTM(num, hidden=4), excitations=2)
+    state = network(torch.rand(3, 5), torch.randint(40, (3, 5)))
+    assert state.excited is not None and state.excited.shape == (3, 6, 2 * MOST_SOURCES)
+    rates = network.intensity(state.after(torch.ones(3, 6))).detach()
+    assert rates.shape == (3, 6, 40)
+    # Before the first event nothing excites.
+    torch.testing.assert_close(rates[:, 0].sum(-1), torch.full((3,), 0.5), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("types", [2, 20])
 @pytest.mark.parametrize("encoder", [ContinuousLSTM, CausalAttention])
-def test_states_are_causal(encoder: type) -> None:
+def test_states_are_causal(encoder: type, types: int) -> None:
     torch.manual_seed(0)
-    network = encoder(2, hidden=8)
+    network = PointProcess(types, lambda num: encoder(num, hidden=8), excitations=3)
     gap, kind = torch.rand(1, 6), torch.tensor([[0, 1, 1, 0, 1, 0]])
     other = gap.clone()
     other[0, 4:] += 1
-    for one, two in zip(network(gap, kind), network(other, kind.flip(1).where(torch.arange(6) > 3, kind)), strict=True):
+    later = kind.flip(1).where(torch.arange(6) > 3, kind)
+    for name, one, two in zip(State._fields, network(gap, kind), network(other, later), strict=True):
         torch.testing.assert_close(one[:, :5], two[:, :5])
-        assert not torch.equal(one[:, 5:], two[:, 5:])
+        assert name == "fall" or not torch.equal(one[:, 5:], two[:, 5:])
 
 
+def test_gradients_that_are_written_out_are_those_of_the_recurrence() -> None:
+    torch.manual_seed(0)
+    lstm = ContinuousLSTM(2, hidden=5).double()
+    gap, kind = torch.rand(3, 7, dtype=torch.float64), torch.randint(2, (3, 7))
+    grads = []
+    for plain in (False, True):
+        lstm.zero_grad()
+        if plain:
+            read = lstm.embedding(torch.cat((torch.full((3, 1), 2), kind), 1).T) + lstm.recurrent.bias
+            wait = torch.cat((gap, torch.zeros(3, 1)), 1).T.unsqueeze(-1)
+            states = [part.transpose(0, 1) for part in scanned(read, wait, lstm.recurrent.weight.T)]
+        else:
+            states = [part for part in lstm(gap, kind) if part is not None]
+        # Each value of each part has a weight of its own.
+        generator = torch.Generator().manual_seed(1)
+        sum((part * torch.randn(part.shape, generator=generator)).sum() for part in states).backward()
+        grads.append([*(part.detach() for part in states), *(each.grad.clone() for each in lstm.parameters())])
+    for one, two in zip(*grads, strict=True):
+        torch.testing.assert_close(one, two)
+
+
+@pytest.mark.parametrize("excitations", [0, 3])
 @pytest.mark.parametrize("encoder", [ContinuousLSTM, CausalAttention])
-def test_integrals_are_exact_and_the_bound_is_never_broken(encoder: type) -> None:
+def test_integrals_are_exact_and_the_bound_is_never_broken(encoder: type, excitations: int) -> None:
     torch.manual_seed(1)
-    network = PointProcess(3, lambda num: encoder(num, hidden=8)).double()
+    network = PointProcess(3, lambda num: encoder(num, hidden=8), excitations).double()
     with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.mul_(2)
+        for name, parameter in network.named_parameters():
+            if not name.startswith("excitation"):
+                parameter.mul_(2)
     state = network(torch.rand(4, 5, dtype=torch.float64), torch.randint(3, (4, 5)))
     begin, end = torch.full((4, 6), 0.2, dtype=torch.float64), torch.full((4, 6), 7.0, dtype=torch.float64)
     grid = torch.linspace(0.2, 7.0, 4001, dtype=torch.float64)
@@ -90,9 +126,63 @@ def test_integrals_are_exact_and_the_bound_is_never_broken(encoder: type) -> Non
     assert bool((rates.sum(-2) <= network.bound(state).unsqueeze(-1) + 1e-9).all())
 
 
+@pytest.mark.parametrize("rates", [1, 3])
+def test_a_network_that_only_excites_has_the_likelihood_of_hawkes(task: Events, rates: int) -> None:
+    torch.manual_seed(0)
+    network = PointProcess(3, lambda num: ContinuousLSTM(num, hidden=4), rates)
+    mu, beta = np.array([0.3, 0.2, 0.1]), 1.3
+    children = torch.rand(3, 3) * 0.3 + 0.05
+    assert network.excitation is not None
+    with torch.no_grad():
+        network.weight.weight.zero_()
+        network.weight.bias.copy_(torch.from_numpy(np.log(np.expm1(mu * task.mean_gap))))
+        network.excitation.log_rate.fill_(np.log(beta * task.mean_gap) / SPEED)
+        # Exponentials of one rate add up to one.
+        each = (children / rates).log().unsqueeze(1).expand(3, rates, 3).flatten()
+        network.excitation.log_offspring.copy_(each / SPEED)
+        predictions = task.predict(task.deploy(network, task.baseline()), task.data().validation)
+    process = Hawkes(mu, children.numpy().astype(float) * beta, np.full((3, 3), beta))
+    sequences = task._parts.sequences.take(task._parts.rows_of("validation"))
+    np.testing.assert_allclose(
+        predictions["sequence_log_likelihood"], process.log_likelihood(sequences), rtol=1e-4, atol=2e-3
+    )
+
+
+def test_a_short_training_comes_near_the_true_likelihood(task: Events) -> None:
+    from sartor.training import Single, fit
+
+    architecture = task.space().architecture(
+        {
+            "network.encoder": "lstm", "network.encoder.hidden": 8, "network.excitations": 4,
+            "recipe.learning_rate": 2e-2, "recipe.weight_decay": 1.0,
+        }
+    )  # fmt: skip
+    network = task.build(task.space(), architecture)
+    recipe = task.recipe_for(architecture)
+    fit(Single(network, architecture), task.learner(architecture), task.data().train, recipe, total=120, seed=0)
+    with torch.no_grad():
+        predictions = task.predict(task.deploy(network, architecture), task.data().validation)
+    models = task.classical_likelihoods(predictions)
+    truth, poisson = (models[name].sum() for name in ("the process that made the data", "Poisson"))
+    found = predictions["sequence_log_likelihood"].sum()
+    assert abs(truth - found) / len(predictions["gap"]) < 0.02
+    assert found - poisson > 0.9 * (truth - poisson)
+
+
+@pytest.mark.parametrize("excitations", [0, 4])
+def test_a_network_begins_near_the_rates_of_the_types(excitations: int) -> None:
+    torch.manual_seed(0)
+    shares = (0.7, 0.25, 0.05)
+    network = PointProcess(3, lambda num: ContinuousLSTM(num, hidden=16), excitations, shares)
+    gap, kind = torch.ones(8, 40), torch.multinomial(torch.tensor(shares), 320, replacement=True).view(8, 40)
+    whole = network.integral(network(gap, kind), torch.zeros(8, 41), torch.ones(8, 41), 6).sum((0, 1)) / (8 * 41)
+    assert 0.6 < float(whole.sum().detach()) < 1.4
+    assert bool((whole[:-1] > whole[1:]).all())
+
+
 def test_thinning_draws_from_the_process_itself() -> None:
     torch.manual_seed(0)
-    network = PointProcess(2, lambda num: ContinuousLSTM(num, hidden=4))
+    network = PointProcess(2, lambda num: ContinuousLSTM(num, hidden=4), excitations=2)
     with torch.no_grad():
         network.encoder.recurrent.weight.mul_(3)
         network.weight.weight.mul_(4)

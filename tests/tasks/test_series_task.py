@@ -12,6 +12,7 @@ from sartor.cli import main
 from sartor.contracts import Candidate
 from sartor.data import TEST, TRAIN
 from sartor.errors import DataError, DivergedError, InputError
+from sartor.pictures import Lines
 from sartor.runs import Record
 from sartor.space import Architecture
 from sartor.tasks.series import SPEC
@@ -36,12 +37,10 @@ def causal(task: Series, kind: str = "nonlinear") -> Architecture:
             "solver": "midpoint",
         },
         "low_rank": {"network.encoder.hidden": 16, "network.encoder.field.rank": 2, "solver": "euler"},
-        "diagonal": {
-            "network.encoder.hidden": 32, "network.encoder.depth": 2, "network.encoder.features": 16,
-        },
+        "diagonal": {"network.encoder.hidden": 32, "network.encoder.depth": 2},
         "gru_d": {"network.encoder.hidden": 32},
     }[kind]  # fmt: skip
-    path = {} if kind == "gru_d" else {"interpolation": "rectilinear", "counts": True}
+    path = {} if kind == "gru_d" else {"interpolation": "rectilinear", "counts": True, "features": 16}
     return task.space().architecture(
         {
             "network.encoder": kind, **own, **path, "network.dropout": 0.0, "recipe.learning_rate": 5e-3,
@@ -79,6 +78,22 @@ def test_a_spline_looks_ahead_and_says_nothing_online(task: Series) -> None:
         deployed(task, task.baseline()).along(*task.example_inputs(task.baseline()))
 
 
+def test_what_is_solved_by_the_adjoint_learns_no_path() -> None:
+    task = Series(adjoint=True)
+    assert task.baseline() in task.space()
+    solved = [each for each in task.space().sample(np.random.default_rng(0), 60) if "solver" in each]
+    assert solved and not any("features" in each for each in solved)
+
+
+@pytest.mark.parametrize("kind", ["nonlinear", "low_rank"])
+def test_a_learnt_path_gets_gradients(task: Series, kind: str) -> None:
+    network = Candidate(task, task.space(), causal(task, kind)).network
+    part = task.data().train.take(slice(0, 4))
+    network(part["time"], (part["values"] - task._means) / task._deviations).square().sum().backward()
+    gradient = network.encoder.reader.features.first.weight.grad
+    assert gradient is not None and bool((gradient != 0).any())
+
+
 @pytest.mark.parametrize("kind", ["baseline", "nonlinear", "diagonal", "gru_d"])
 def test_what_fills_up_a_series_changes_nothing(task: Series, kind: str) -> None:
     architecture = task.baseline() if kind == "baseline" else causal(task, kind)
@@ -100,12 +115,21 @@ def test_a_few_hundred_steps_tell_the_simulated_classes(task: Series) -> None:
         Single(network, architecture), task.learner(architecture), task.data().train, task.recipe_for(architecture),
         total=150, seed=0,
     )  # fmt: skip
-    with torch.no_grad():
-        said = task.predict(task.deploy(network.eval(), architecture), task.data().validation)
-    right = (said["seen.probabilities"].argmax(-1) == said["label"]).mean(1)
-    assert right[-1] > 0.75 and right[-1] > right[0] + 0.1
-    assert said["seen.probabilities"].shape[0] == len(SEEN)
-    np.testing.assert_array_equal(said["seen.probabilities"][-1], said["probabilities"])
+    made = task.deploy(network.eval(), architecture)
+    said = task.predict(made, task.data().validation)
+    right = float((said["probabilities"].argmax(-1) == said["label"]).mean())
+    online = task.inspect(made)[0]
+    assert isinstance(online, Lines)
+    assert right > 0.75 and online.y[0, -1] == right > online.y[0, 0] + 0.1
+    assert online.y.shape[1] == len(SEEN)
+
+
+def test_a_validation_asks_the_network_once(task: Series) -> None:
+    network = deployed(task, causal(task, "diagonal"))
+    asked: list[int] = []
+    network.register_forward_hook(lambda _, inputs, __: asked.append(len(inputs[0])))
+    task.predict(network, task.data().validation)
+    assert asked == [len(task.data().validation)]
 
 
 def test_scores_that_are_not_finite_are_refused(task: Series) -> None:

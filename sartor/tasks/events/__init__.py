@@ -23,8 +23,9 @@ unit, so that figures compare only for one unit), ``type_accuracy`` (of the type
 rescaled gaps, 0..1). The report shows Poisson and the exponential Hawkes process, fitted by maximum likelihood, beside.
 
 **Space.** The continuous-time LSTM (Mei and Eisner 2017, arXiv:1612.09328) or causal self-attention with decaying
-intensities (Zhang et al. 2020, arXiv:1907.07561): widths, heads, layers, learning rate. The hand-designed network is
-the LSTM with 32 cells.
+intensities (Zhang et al. 2020, arXiv:1907.07561): widths, heads, layers. To either, what past events excite at 4 or 8
+rates of decay may be added, so that the exponential Hawkes process is nearly contained and slow decays (power laws) are
+come close to. Learning rate and weight decay. The hand-designed network is the LSTM with 32 cells and no excitations.
 
 **Export.** The file maps the last 16 gaps and types and the time since to intensities.
 """

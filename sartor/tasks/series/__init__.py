@@ -19,16 +19,18 @@ series, or all series of a ``group``, stay in one part; an id in two given parts
 
 **Network.** A controlled differential equation (``cde``): a state that is moved by a path through the observations.
 The path (``paths``) is a natural cubic spline or, causal, rectilinear; each channel has its own knots where it was
-observed, time is a channel, and how often each was observed may be. Solvers (``solvers``) take fixed steps (Euler,
-midpoint, Runge-Kutta) or adaptive ones (Dormand-Prince 5(4), by a tolerance). ``adjoint`` solves backwards for
-gradients, so that training keeps nothing of the way. Linear diagonal equations are solved exactly and at once.
+observed, time is a channel, and how often each was observed may be; further ones may sum what a small network makes of
+each row (features). Solvers (``solvers``) take fixed steps (Euler, midpoint, Runge-Kutta) or adaptive ones
+(Dormand-Prince 5(4), by a tolerance). ``adjoint`` solves backwards for gradients, so that training keeps nothing of the
+way; nor does it give gradients to features, which it goes without. Linear diagonal equations are solved exactly and at
+once.
 
 **Online.** With the rectilinear path what is said at a time depends on what came until then only: ``along`` of a
 deployed network gives it after each row. A spline looks ahead; of it the report asks anew with each row.
 
 **Space.** Nonlinear, linear of low rank, and diagonal linear equations, and a GRU with decay (``gru``); interpolation,
-counts, solver, tolerance, width, depth, dropout, learning rate, weight decay. The hand-designed network is the
-nonlinear one on a spline, solved by Runge and Kutta's method.
+counts, features, solver, tolerance, width, depth, dropout, learning rate, weight decay. The hand-designed network is
+the nonlinear one on a spline without features, solved by Runge and Kutta's method.
 
 **Metrics** on a part. Classes: ``cross_entropy`` (primary, nats, less is better), ``accuracy``, ``balanced_accuracy``,
 ``calibration_error``, and of two classes ``auc``. Numbers: ``rmse`` (primary, less is better) and ``mae`` in the

@@ -118,6 +118,8 @@ class SolvedCDE(nn.Module):
         hidden: Values of the state.
         interpolation: See ``make_path``.
         counts: Whether the path counts observations.
+        features: Channels of the path that sum what a small network makes of each row's values; none for 0. Such a
+            learnt path is that of Jhin et al. 2022 (arXiv:2204.08771) in its purpose.
     """
 
     def __init__(
@@ -130,9 +132,10 @@ class SolvedCDE(nn.Module):
         hidden: int = 32,
         interpolation: Interpolation = "cubic",
         counts: bool = False,
+        features: int = 0,
     ) -> None:
         super().__init__()
-        self.reader = _Reader(num_channels, rows, interpolation, counts)
+        self.reader = _Reader(num_channels, rows, interpolation, counts, features)
         self.hidden, self.solver = hidden, solver
         self.initial = nn.Linear(self.reader.num_channels, hidden)
         self.field = field(hidden, self.reader.num_channels)
@@ -158,10 +161,8 @@ class DiagonalCDE(nn.Module):
     a network reads from the states after each row.
 
     Args:
-        num_channels, rows, hidden, interpolation, counts: As for ``SolvedCDE``.
+        num_channels, rows, hidden, interpolation, counts, features: As for ``SolvedCDE``.
         depth: Layers.
-        features: Channels of the path that sum what a small network makes of each row's values; none for 0. Such a
-            learnt path is that of Jhin et al. 2022 (arXiv:2204.08771) in its purpose.
     """
 
     def __init__(
@@ -176,10 +177,9 @@ class DiagonalCDE(nn.Module):
         counts: bool = False,
     ) -> None:
         super().__init__()
-        self.reader = _Reader(num_channels, rows, interpolation, counts)
-        self.hidden, self.rows = hidden, rows
-        self.features = _RowFeatures(num_channels, features) if features else None
-        channels = [self.reader.num_channels + features, *[hidden + 1] * (depth - 1)]
+        self.reader = _Reader(num_channels, rows, interpolation, counts, features)
+        self.hidden = hidden
+        channels = [self.reader.num_channels, *[hidden + 1] * (depth - 1)]
         self.layers = nn.ModuleList(_DiagonalLayer(each, hidden) for each in channels)
 
     @property
@@ -194,8 +194,6 @@ class DiagonalCDE(nn.Module):
     def along(self, time: Tensor, values: Tensor) -> Tensor:
         """Returns the state after each row, ``(n, rows, hidden)``."""
         path = self.reader(time, values)
-        if self.features is not None:
-            path = with_sums(path, self.features(time, values) / self.rows)
         elapsed = functional.pad(path.rise(1.0)[..., :1].cumsum(1), (0, 0, 1, 0))
         out: Tensor | None = None
         for layer in self.layers:
@@ -329,13 +327,17 @@ def _rule() -> tuple[Sequence[float], Sequence[float]]:
 class _Reader(nn.Module):
     """Observations to a path."""
 
-    def __init__(self, num_channels: int, rows: float, interpolation: Interpolation, counts: bool) -> None:
+    def __init__(
+        self, num_channels: int, rows: float, interpolation: Interpolation, counts: bool, features: int
+    ) -> None:
         super().__init__()
         if interpolation not in ("cubic", "rectilinear"):
             raise InputError(f"there is no interpolation {interpolation!r}: expected cubic or rectilinear")
         self.interpolation: Interpolation = interpolation
-        self.counts = rows if counts else None
-        self.num_channels = 1 + num_channels * (3 if counts else 1)
+        self.counts, self.rows = rows if counts else None, rows
+        self.features = _RowFeatures(num_channels, features) if features else None
+        self.num_channels = 1 + num_channels * (3 if counts else 1) + features
 
     def forward(self, time: Tensor, values: Tensor) -> Path:
-        return make_path(time, values, self.interpolation, self.counts)
+        path = make_path(time, values, self.interpolation, self.counts)
+        return path if self.features is None else with_sums(path, self.features(time, values) / self.rows)

@@ -26,8 +26,12 @@ def make_space(num_channels: int, num_outputs: int, rows: float, *, adjoint: boo
 
     # Choices stand where the networks take their values.
     path: Any = {
-        "interpolation": Shared("interpolation", OneOf(*INTERPOLATIONS)), "counts": Shared("counts", OneOf(False, True))
-    }  # fmt: skip
+        "interpolation": Shared("interpolation", OneOf(*INTERPOLATIONS)),
+        "counts": Shared("counts", OneOf(False, True)),
+    }
+    features: Any = Shared("features", OneOf(0, 16, 64))
+    # The adjoint gives no gradients of a path, so that none can be learnt.
+    solved: Any = SolvedCDE if adjoint else partial(SolvedCDE, features=features)
     tolerance: Any = OneOf(1e-2, 1e-3)
     solver: Any = Shared(
         "solver",
@@ -40,16 +44,14 @@ def make_space(num_channels: int, num_outputs: int, rows: float, *, adjoint: boo
     )
     width: Any = OneOf(32, 64)
     depth: Any = OneOf(1, 2)
-    layers: Any = OneOf(1, 2, 3)
+    layers: Any = OneOf(1, 2)
     rank: Any = OneOf(2, 4, 8)
     few: Any = OneOf(16, 32, 64)
     many: Any = OneOf(32, 64, 128)
-    solved: Any = SolvedCDE
     nonlinear = partial(
         solved, field=partial(NonlinearField, width=width, depth=depth), solver=solver, hidden=few, **path
     )
     low_rank = partial(solved, field=partial(LowRankField, rank=rank), solver=solver, hidden=few, **path)
-    features: Any = OneOf(0, 16, 64)
     diagonal = partial(DiagonalCDE, hidden=many, depth=layers, features=features, **path)
     gru = partial(DecayGRU, hidden=many)
     encoder: Any = OneOf(nonlinear=nonlinear, low_rank=low_rank, diagonal=diagonal, gru_d=gru)
@@ -62,12 +64,16 @@ def make_space(num_channels: int, num_outputs: int, rows: float, *, adjoint: boo
     )
 
 
-def hand_designed(space: Space) -> Architecture:
-    """Returns the untuned neural CDE: nonlinear, on a cubic spline, solved by the classical Runge-Kutta method."""
-    return space.architecture(
-        {
-            "network.encoder": "nonlinear", "network.encoder.hidden": 32, "network.encoder.field.width": 32,
-            "network.encoder.field.depth": 1, "solver": "rk4", "interpolation": "cubic", "counts": False,
-            "network.dropout": 0.0, "recipe.learning_rate": 2e-3, "recipe.weight_decay": 1e-2,
-        }
-    )  # fmt: skip
+def hand_designed(space: Space, *, adjoint: bool = False) -> Architecture:
+    """Returns the untuned neural CDE: nonlinear, on a cubic spline, solved by the classical Runge-Kutta method.
+
+    Args:
+        space: See `make_space`.
+        adjoint: As it was made.
+    """
+    values = {
+        "network.encoder": "nonlinear", "network.encoder.hidden": 32, "network.encoder.field.width": 32,
+        "network.encoder.field.depth": 1, "solver": "rk4", "interpolation": "cubic", "counts": False,
+        "network.dropout": 0.0, "recipe.learning_rate": 2e-3, "recipe.weight_decay": 1e-2,
+    }  # fmt: skip
+    return space.architecture(values if adjoint else {**values, "features": 0})

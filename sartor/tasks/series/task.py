@@ -101,13 +101,11 @@ class Series(Task):
 
     def space(self) -> Space:
         if self._space is None:
-            self._space = make_space(
-                len(self.channels), self.num_outputs, self._num_rows, adjoint=self.options.adjoint
-            )
+            self._space = make_space(len(self.channels), self.num_outputs, self._num_rows, adjoint=self.options.adjoint)
         return self._space
 
     def baseline(self) -> Architecture:
-        return hand_designed(self.space())
+        return hand_designed(self.space(), adjoint=self.options.adjoint)
 
     # --- training
 
@@ -151,14 +149,11 @@ class Series(Task):
         return time, self._means.repeat(batch_size, rows, 1)
 
     def predict(self, deployed: nn.Module, part: Rows) -> Predictions:
-        """Returns what the network says of each series of a part, whole and as far as it has come.
+        """Returns what the network says of each series of a part.
 
         Returns:
             ``label`` int64 ``(n,)`` and ``probabilities`` float64 ``(n, classes)``, or ``target`` and ``value`` float64
-            ``(n,)``; ``seen.probabilities`` ``(shares, n, classes)`` or ``seen.value`` ``(shares, n)``: the same from
-            the first rows only, for each share in ``SEEN``; ``example.time`` ``(rows,)``, ``example.values`` ``(rows,
-            channels)``: the series with the most rows, NaN where a value is missing; ``example.said`` ``(rows,
-            outputs)``: what is said of it after each row; ``example.index`` int64 ``(1,)``: its position.
+            ``(n,)``.
 
         Raises:
             DivergedError: a score is not finite.
@@ -166,27 +161,11 @@ class Series(Task):
         time, values, rows = (part.columns[name] for name in ("time", "values", "num_rows"))
         with torch.no_grad():
             scores = _scores(deployed, time, values, rows)
-            _check_finite(scores)
-            seen = torch.stack(
-                [_scores(deployed, time, values, (share * rows).ceil().long().clamp_min(1)) for share in SEEN[:-1]]
-                + [scores]
-            )
-            example = int(rows.argmax())
-            num = int(rows[example])
-            same = torch.full((num,), example)
-            said = _scores(deployed, time[same], values[same], torch.arange(1, num + 1))
+        _check_finite(scores)
         truth = part.columns["y"].numpy()
-        shown = {
-            "example.time": time[example, :num].double().numpy(),
-            "example.values": values[example, :num].double().numpy(),
-            "example.said": self._said(said),
-            "example.index": np.array([example], np.int64),
-        }
         if self.class_names:
-            both = {"probabilities": self._said(scores), "seen.probabilities": self._said(seen)}
-            return {"label": truth, **both, **shown}
-        both = {"value": scores[:, 0].double().numpy(), "seen.value": seen[..., 0].double().numpy()}
-        return {"target": truth, **both, **shown}
+            return {"label": truth, "probabilities": self._said(scores)}
+        return {"target": truth, "value": scores[:, 0].double().numpy()}
 
     def _said(self, scores: Tensor) -> np.ndarray:
         out: np.ndarray = (scores.double().softmax(-1) if self.class_names else scores.double()).numpy()
@@ -212,29 +191,54 @@ class Series(Task):
         }
 
     def show(self, predictions: Predictions) -> list[Picture]:
-        """Returns how good predictions are along the series, one series with its path, and which classes are mixed."""
-        return [*self._along(predictions), *self._example(predictions), *self._mistakes(predictions)]
-
-    def _along(self, predictions: Predictions) -> list[Picture]:
-        x = np.array(SEEN)
+        """Returns which classes are mixed up, or how far numbers are off."""
         if self.class_names:
-            label = predictions["label"]
-            right = (predictions["seen.probabilities"].argmax(-1) == label).mean(1)
-            most = np.bincount(label).max() / len(label)
-            names = ("this network", "the most frequent class, always")
-            both = np.stack((right, np.full(len(x), most)))
-            title = "Online: what is right when only the first part of each series was seen"
-            return [Lines(x, both, names, "share of the series seen", "share right", title)]
-        error = np.sqrt(((predictions["seen.value"] - predictions["target"]) ** 2).mean(1))
-        both = np.stack((error, np.full(len(x), predictions["target"].std())))
-        names = ("this network", "the mean, always")
-        title = "Online: the error when only the first part of each series was seen"
-        return [Lines(x, both, names, "share of the series seen", "root mean squared error", title)]
+            names, counts = self.class_names, confusion(predictions)
+            return [Matrix(counts, names, names, "true class", "predicted class", "Confusion matrix (series)")]
+        off = np.abs(predictions["value"] - predictions["target"])
+        places = (0.5, 0.75, 0.9, 1.0)
+        rows = tuple((f"{place:.0%} of the series", f"{np.quantile(off, place):.4g}") for place in places)
+        return [Table(rows, ("at most so far off", self._parts.target), "How far predictions are off")]
 
-    def _example(self, predictions: Predictions) -> list[Picture]:
-        time, values = predictions["example.time"], predictions["example.values"]
-        number = int(predictions["example.index"][0])
-        said = predictions["example.said"]
+    def inspect(self, deployed: nn.Module) -> list[Picture]:
+        """Returns how good predictions are as series go on, and one series with its path, of the validation part.
+
+        Not among the predictions: a network that looks ahead is asked anew for each share of the series, and each row
+        of one of them, which is many times the work of a score.
+        """
+        part = self.data().validation
+        return [self._along(deployed, part), *self._example(deployed, part)]
+
+    def _along(self, deployed: nn.Module, part: Rows) -> Picture:
+        time, values, rows = (part.columns[name] for name in ("time", "values", "num_rows"))
+        parts = [(share * rows).ceil().long().clamp_min(1) for share in SEEN]
+        with torch.no_grad():
+            said = self._said(torch.stack([_scores(deployed, time, values, each) for each in parts]))
+        truth = part.columns["y"].numpy()
+        if self.class_names:
+            found = (said.argmax(-1) == truth).mean(1)
+            plain = float(np.bincount(truth).max() / len(truth))
+            baseline, what, axis = "the most frequent class, always", "what is right", "share right"
+        else:
+            found, plain = np.sqrt(((said[..., 0] - truth) ** 2).mean(1)), float(truth.std())
+            baseline, what, axis = "the mean, always", "the error", "root mean squared error"
+        both = np.stack((found, np.full(len(SEEN), plain)))
+        title = f"Online: {what} when only the first part of each of {len(part)} validation series was seen"
+        return Lines(np.array(SEEN), both, ("this network", baseline), "share of the series seen", axis, title)
+
+    def _example(self, deployed: nn.Module, part: Rows) -> list[Picture]:
+        """Returns the validation series with the most rows, and what is said of it after each row."""
+        number = int(part.columns["num_rows"].argmax())
+        num = int(part.columns["num_rows"][number])
+        same = torch.full((num,), number)
+        with torch.no_grad():
+            scores = _scores(
+                deployed, part.columns["time"][same], part.columns["values"][same], torch.arange(1, num + 1)
+            )
+        said = self._said(scores)
+        time = part.columns["time"][number, :num].double().numpy()
+        values = part.columns["values"][number, :num].double().numpy()
+        truth = part.columns["y"][number].item()
         pictures: list[Picture] = []
         counts = (~np.isnan(values)).sum(0)
         chosen = np.sort(np.argsort(-counts, kind="stable")[:MOST_CHANNELS])
@@ -242,11 +246,10 @@ class Series(Task):
             for channel in chosen.tolist():
                 pictures.append(self._path(time, values[:, channel], self.channels[channel]))
         if self.class_names:
-            true = self.class_names[int(predictions["label"][number])]
-            title = f"What is said of that series as it goes on (it is {true})"
+            title = f"What is said of that series as it goes on (it is {self.class_names[int(truth)]})"
             pictures.append(Lines(time, said.T, self.class_names, self._parts.unit, "probability", title))
         else:
-            both = np.stack((said[:, 0], np.full(len(time), predictions["target"][number])))
+            both = np.stack((said[:, 0], np.full(len(time), truth)))
             title = "What is said of that series as it goes on"
             names = ("said", "what it is")
             pictures.append(Lines(time, both, names, self._parts.unit, self._parts.target, title))
@@ -266,9 +269,11 @@ class Series(Task):
         assert smooth.bend is not None and smooth.twist is not None
         slope, bend, twist = (each[0, :, 1].numpy()[piece] for each in (smooth.slope, smooth.bend, smooth.twist))
         cubic = start + u * (slope + u * (bend + u * twist))
-        causal = make_path(moment, own, "rectilinear").knots()[0, ::2, 1].numpy()[
-            np.clip(np.searchsorted(time, grid, side="right") - 1, 0, len(time) - 1)
-        ]
+        causal = (
+            make_path(moment, own, "rectilinear")
+            .knots()[0, ::2, 1]
+            .numpy()[np.clip(np.searchsorted(time, grid, side="right") - 1, 0, len(time) - 1)]
+        )
         # Short dashes: a line through single points has no length to be seen.
         own_time = time[observed]
         near = np.abs(grid[:, None] - own_time).argmin(1)
@@ -276,17 +281,10 @@ class Series(Task):
         points = np.where(close, values[observed][near], np.nan)
         y = np.stack((cubic * deviation + mean, causal * deviation + mean, points))
         names = ("natural cubic spline", "rectilinear, causal", "observed")
-        title = f"{name} of the series with the most rows: {int(observed.sum())} of {len(time)} values observed"
+        title = (
+            f"{name} of the validation series with the most rows: {int(observed.sum())} of {len(time)} values observed"
+        )
         return Lines(grid, y, names, self._parts.unit, name, title)
-
-    def _mistakes(self, predictions: Predictions) -> list[Picture]:
-        if self.class_names:
-            names, counts = self.class_names, confusion(predictions)
-            return [Matrix(counts, names, names, "true class", "predicted class", "Confusion matrix (series)")]
-        off = np.abs(predictions["value"] - predictions["target"])
-        places = (0.5, 0.75, 0.9, 1.0)
-        rows = tuple((f"{place:.0%} of the series", f"{np.quantile(off, place):.4g}") for place in places)
-        return [Table(rows, ("at most so far off", self._parts.target), "How far predictions are off")]
 
 
 def _trimmed(time: Tensor, values: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
