@@ -298,7 +298,8 @@ def _scores(deployed: nn.Module, time: Tensor, values: Tensor, rows: Tensor) -> 
     found = []
     for start in range(0, len(time), PREDICT_BATCH):
         own = slice(start, start + PREDICT_BATCH)
-        t, v = _trimmed(time[own], values[own], rows[own])
+        # As long as the longest of all, which is what an exported file takes.
+        t, v = time[own], values[own]
         there = torch.arange(t.shape[1]) < rows[own].unsqueeze(1)
         last = t.gather(1, rows[own].unsqueeze(1) - 1)
         found.append(deployed(torch.where(there, t, last), v.where(there.unsqueeze(-1), torch.nan)))
