@@ -77,6 +77,7 @@ def distil(network: nn.Module, options: Options, context: StepContext) -> Outcom
     from sartor.compress.sparsity.held import Held
     from sartor.compress.sparsity.masks import nonzero_masks, sparsity_of
     from sartor.compress.sparsity.weights import weights_of
+    from sartor.estimators.training import seeded_learner
     from sartor.training import Learner
 
     if not context.epochs > 0:
@@ -94,7 +95,8 @@ def distil(network: nn.Module, options: Options, context: StepContext) -> Outcom
     if options.hint_stage:
         rest = tuple(term for name, term in terms if name == "logits")
         stages = [Stage(options.hint_stage, first, 0.0), Stage(1.0, rest, options.labels if rest else 1.0)]
-    learner: Learner = Distilled(context.task.learner(context.architecture), teacher, stages, classes=classes)
+    learned = seeded_learner(context.task, context.architecture, context.seed)
+    learner: Learner = Distilled(learned, teacher, stages, classes=classes)
     try:
         masks = nonzero_masks(network, weights_of(network))
     except UnsupportedNetworkError:
