@@ -79,7 +79,9 @@ not chosen at all). What is not here was not measured. In brackets how many seed
     search, at most its size       -                  .738   .339 (3)         -
 
 The search without the speed took a perceptron twice (.978, .412) and the published circuit once (.823, which had .330,
-.553, .823): a gain of .169. ncp_return_ratio_clean .989 (1.001, .965, 1.000), ncp_return_ratio_shifted .876 (.919, .750, .924), with the circuit of
+.553, .823): a gain of .169.
+
+ncp_return_ratio_clean .989 (1.001, .965, 1.000), ncp_return_ratio_shifted .876 (.919, .750, .924), with the circuit of
 30 and the LSTM of ten times its parameters; cell_time_ratio 1.9 (liquid 5.3 with 3 unfolds, 9.9 with 6).
 
 So where a policy must remember, full layers are what helps: the published sparse circuit is as weak as it was, within
