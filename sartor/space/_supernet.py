@@ -188,6 +188,7 @@ class Supernet(nn.Module):
             cover.saw(builder)
             cover.is_new = False
             for name, owned in self._named(builder, network):
+                cover.has_new_names |= name not in entries
                 cover.is_new |= self._enter(entries, name, owned, builder)
         return entries
 
@@ -404,6 +405,7 @@ class _Cover:
 
     Attributes:
         is_new: To be set to whether the last one brought something new.
+        has_new_names: To be set where it brought a tensor that none before had.
     """
 
     def __init__(self, space: Space) -> None:
@@ -412,7 +414,7 @@ class _Cover:
         self._wishes = {index: _vary.by_size(slot.domain) for index, slot in enumerate(self._slots)}
         self._combinations: dict[tuple[int, ...], dict[tuple[int, ...], None]] = {}
         self._seen: set[tuple[int, ...]] = set()
-        self.is_new = True
+        self.is_new, self.has_new_names = True, False
 
     def saw(self, builder: PlacingBuilder) -> None:
         """Notes which combinations of choices the places of a built architecture read."""
@@ -461,8 +463,20 @@ class _Cover:
                 if sum(map(self._num_combinations, pairs)) <= _MAX_PAIRED:
                     done.update(pairs)
                     for pair in pairs:
-                        for codes in itertools.product(*(range(len(self._slots[slot].domain)) for slot in pair)):
-                            yield from self._new(self._forced(dict(zip(pair, codes, strict=True))))
+                        yield from self._paired(pair, slots)
+
+    def _paired(self, pair: tuple[int, int], slots: tuple[int, ...]) -> Iterator[Architecture]:
+        """Yields every combination of two choices of a place; where one has tensors of its own, with each value of each
+        other choice beside.
+        """
+        for codes in itertools.product(*(range(len(self._slots[slot].domain)) for slot in pair)):
+            forced = dict(zip(pair, codes, strict=True))
+            self.has_new_names = False
+            yield from self._new(self._forced(forced))
+            if self.has_new_names:
+                for slot in slots:
+                    for code in range(len(self._slots[slot].domain)) if slot not in pair else ():
+                        yield from self._new(self._forced({**forced, slot: code}))
 
     def _num_combinations(self, slots: tuple[int, ...]) -> int:
         return math.prod(len(self._slots[slot].domain) for slot in slots)

@@ -869,7 +869,7 @@ def test_networks_kept_for_reuse_hold_no_weights_of_their_own(monkeypatch):
 
 
 class _Sized(nn.Module):
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int | tuple[int, int]) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(size))
 
@@ -896,13 +896,14 @@ def test_the_store_holds_alternatives_whose_inner_parts_depend_on_outer_choices(
         supernet.network(architecture)
 
 
-def _renamed(one: int, two: int, **numbers: int) -> nn.Module:
-    return nn.ModuleDict({f"of {one} and {two}": _product(**numbers)})
+def _renamed(one: int, two: int, turned: bool, **numbers: int) -> nn.Module:
+    size = math.prod(numbers.values())
+    return nn.ModuleDict({f"of {one} and {two}": _Sized((1, size) if turned else (size, 1))})
 
 
 def test_the_store_holds_products_whose_names_two_of_many_choices_change() -> None:
     numbers = {f"n{i}": OneOf(1, 2, 3) for i in range(6)}
-    space = Space(partial(_renamed, one=OneOf(0, 1, 2), two=OneOf(0, 1, 2), **numbers))
+    space = Space(partial(_renamed, one=OneOf(0, 1, 2), two=OneOf(0, 1, 2), turned=OneOf(False, True), **numbers))
     supernet = space.supernet()
     for architecture in space.sample(np.random.default_rng(0), 500):
         supernet.network(architecture)
