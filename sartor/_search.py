@@ -868,10 +868,10 @@ def _conclude(job: _Job, record: Record, run: RunInfo, final_run: RunInfo, start
     doubt = "" if baseline is None or baseline not in within else _doubt(job, record, final_run, chosen, baseline)
     if job.alone is not None:
         why = f"trained alone, validation {primary.name} {chosen.metrics[primary.name]:.4f}"
-    elif doubt and baseline is not None:
-        chosen, why = baseline, f"the hand-designed baseline: {doubt}"
     elif baseline is chosen:
         why += "; it is the hand-designed baseline: the search found nothing better"
+    else:
+        why += doubt
     record.set_result(run.id, {"chosen": chosen.number, "why": why})
     record.set_state(final_run.id, "complete")
     record.set_state(run.id, "complete")
@@ -894,19 +894,18 @@ def _conclude(job: _Job, record: Record, run: RunInfo, final_run: RunInfo, start
 
 
 def _doubt(job: _Job, record: Record, run: RunInfo, best: Trial, baseline: Trial) -> str:
-    """Returns why the best finalist may be no better than the baseline, "" where it is or nobody can say.
+    """Returns what is to be said where the best finalist costs more and may be no better than the baseline, else "".
 
-    The best of many is better on the examples that it was chosen by than on others. So it must be better than the
-    baseline by more than the standard error of their difference, example by example (Breiman et al. 1984, section
-    3.4.3, ask the same of a larger tree).
+    The best of many is better on the examples that it was chosen by than on others. So it is doubted unless it is
+    better than the baseline by more than the standard error of their difference, example by example (Breiman et al.
+    1984, section 3.4.3, ask the same of a larger tree). What costs no more needs no proof.
     """
     from sartor.estimators.training import evaluate
 
     name = job.goals.primary.name
-    metric = job.task.metrics[name]
+    metric = job.task.metrics.get(name)
     dearer = job.goals.losses(best)[1:] > job.goals.losses(baseline)[1:]
-    # What costs no more needs no proof that it is better.
-    if best is baseline or metric.each is None or (len(dearer) and not dearer.any()):
+    if best is baseline or metric is None or metric.each is None or (len(dearer) and not dearer.any()):
         return ""
     ours, theirs = (
         evaluate(
@@ -922,8 +921,8 @@ def _doubt(job: _Job, record: Record, run: RunInfo, best: Trial, baseline: Trial
     if gain > error:
         return ""
     return (
-        f"validation {name} {baseline.metrics[name]:.4f}; the best that was found has {best.metrics[name]:.4f}, which"
-        " is within one standard error of their difference"
+        f"; within one standard error of the hand-designed baseline (network {baseline.number},"
+        f" {baseline.metrics[name]:.4f}), so that it may be no better"
     )
 
 
