@@ -16,16 +16,17 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from sartor.errors import DataError, InputError, MissingExtraError, near
+from sartor.units import first_of
 
 Kind = Literal["number", "category", "date"]
 
 MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "NaT", "?")
 """Texts that stand for a missing value."""
-NUM_LISTED = 12
-"""Columns that a message lists."""
 SUFFIXES = (".csv", ".tsv", ".parquet")
 DAY_S = 86_400.0
 _NUM_NAMED = 3
+_NUM_LISTED = 12
+"""Columns that a message lists."""
 """Rows named in an error."""
 _FEW_TEXTS = 10
 """So many different texts among numbers may be read as categories when numbers are as few."""
@@ -125,9 +126,8 @@ def column_named(columns: Mapping[str, Column], name: str, what: str) -> Column:
 def _near(name: str, known: Iterable[str]) -> str:
     """Returns the near name, and the first of all."""
     names = list(known)
-    rest = f" and {len(names) - NUM_LISTED} more" if len(names) > NUM_LISTED else ""
     said = near(name, names)
-    return f"{said}{' The' if said else '; the'} columns are {', '.join(names[:NUM_LISTED])}{rest}"
+    return f"{said}{' The' if said else '; the'} columns are {first_of(names, _NUM_LISTED)}"
 
 
 # --- files

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 
 from sartor.errors import InputError, near
 
@@ -60,6 +61,12 @@ def canonical(name: str) -> str:
 def listed(text: str) -> tuple[str, ...]:
     """Returns the names in a text that separates them by commas."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def first_of(names: Sequence[str], most: int, between: str = ", ") -> str:
+    """Returns the first of some names as a sentence lists them, and how many more there are."""
+    rest = len(names) - most
+    return between.join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def of_device(name: str) -> tuple[str, str | None]:

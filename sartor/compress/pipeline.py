@@ -27,7 +27,7 @@ from sartor.registry import CompressorSpec, find, importable, resolve
 from sartor.runs import Record, RunInfo
 from sartor.space import Architecture
 from sartor.trials import Fidelity, Figure, Proposal, Trial, derive_seed
-from sartor.units import format_figure
+from sartor.units import first_of, format_figure
 
 if TYPE_CHECKING:
     from torch import nn
@@ -41,6 +41,8 @@ KIND = "compress"
 """Of a run that compressed a network."""
 RATE_SHARE = 0.5
 """Of the task's own rate, that fine-tuning begins with."""
+_NUM_NAMED = 3
+"""Weights that a message names."""
 NETWORK, ONNX, REPORT = "network", "onnx", "report"
 """Names of files of a run."""
 COSTS = ("latency_ms", "macs", "params", "model_bytes", "peak_memory_bytes", "energy_mj")
@@ -228,9 +230,9 @@ def _fit_weights(network: nn.Module, state: Any, path: Path) -> None:
         if name in state and own[name].shape != state[name].shape
     ]
     problems = [
-        *([f"it lacks {_some(missing)}"] if missing else []),
-        *([f"the network has no {_some(more)}"] if more else []),
-        *([_some(other)] if other else []),
+        *([f"it lacks {first_of(missing, _NUM_NAMED)}"] if missing else []),
+        *([f"the network has no {first_of(more, _NUM_NAMED)}"] if more else []),
+        *([first_of(other, _NUM_NAMED)] if other else []),
     ]
     if problems:
         raise InputError(
@@ -239,12 +241,9 @@ def _fit_weights(network: nn.Module, state: Any, path: Path) -> None:
         )
     broken = [name for name, value in state.items() if value.is_floating_point() and not bool(value.isfinite().all())]
     if broken:
-        raise InputError(f"--weights {path}: numbers that are not finite in {_some(broken)}: the training had diverged")
+        named = first_of(broken, _NUM_NAMED)
+        raise InputError(f"--weights {path}: numbers that are not finite in {named}: the training had diverged")
     network.load_state_dict(state)
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 # --- options of steps

@@ -24,6 +24,7 @@ import numpy as np
 from sartor._modes import evaluating
 from sartor.errors import ExportError, InputError, near
 from sartor.export._ort import need
+from sartor.units import first_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -657,9 +658,8 @@ def no_operator(format_name: str, operator: str, layers: Sequence[str], cause: s
 def _these(layers: Sequence[str]) -> str:
     if not any(layers):
         return "the network itself"
-    shown = ", ".join(repr(layer) if layer else "the network itself" for layer in layers[:3])
-    more = f" and {len(layers) - 3} more" if len(layers) > 3 else ""
-    return f"layer{'s' if len(layers) > 1 else ''} {shown}{more}"
+    shown = first_of([repr(layer) if layer else "the network itself" for layer in layers], 3)
+    return f"layer{'s' if len(layers) > 1 else ''} {shown}"
 
 
 def _operators_named(error: BaseException) -> list[str]:

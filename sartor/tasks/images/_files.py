@@ -35,6 +35,7 @@ from sartor.tasks.images.preprocess import (
     reason,
     to_pixels,
 )
+from sartor.units import first_of
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm")
 MAX_UNREADABLE = 0.1
@@ -253,12 +254,11 @@ def read_files(entries: Sequence[Entry], where: str, options: Options, notes: Se
 
 def _unreadable(entries: Sequence[Entry], results: Sequence[object], where: str) -> str:
     broken = [(entry.path, why) for entry, why in zip(entries, results, strict=True) if isinstance(why, str)]
-    named = "; ".join(f"{path}: {why}" for path, why in broken[:NUM_NAMED])
-    more = f" and {len(broken) - NUM_NAMED} more" if len(broken) > NUM_NAMED else ""
+    named = first_of([f"{path}: {why}" for path, why in broken], NUM_NAMED, "; ")
     missing = [path for path, why in broken if why == "no such file"]
     hint = ""
     if missing and missing[0].parent.is_dir():
         beside = [entry.name for entry in missing[0].parent.iterdir()]
         hint = near(missing[0].name, beside) if 0 < len(beside) < 1000 else ""
     left = "are left out" if len(broken) <= MAX_UNREADABLE * len(entries) else "cannot be read"
-    return f"{where}: {len(broken)} of {len(entries)} images {left} ({named}{more}){hint}"
+    return f"{where}: {len(broken)} of {len(entries)} images {left} ({named}){hint}"

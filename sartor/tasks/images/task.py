@@ -23,6 +23,7 @@ from sartor.tasks.images.options import Options, statistics_of
 from sartor.tasks.images.preprocess import EIGHT_BITS
 from sartor.tasks.images.space import hand_designed, make_space
 from sartor.training.recipe import Recipe
+from sartor.units import first_of
 
 if TYPE_CHECKING:
     from sartor.space import Architecture, Space
@@ -195,11 +196,9 @@ class Images(Task):
     def preparation(self) -> str:
         mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (self.mean, self.std))
         shape = f"(n, {self.form.channels}, {self.form.height}, {self.form.width})"
-        classes = self.class_names
-        named = ", ".join(classes[:NUM_NAMED]) + (f" and {len(classes) - NUM_NAMED} more" * (len(classes) > NUM_NAMED))
         return (
             f"images as float32 {shape}, pixels of 0 to 1 less {mean} over {std} (--standardise), for logits of"
-            f" the classes in the order {named}"
+            f" the classes in the order {first_of(self.class_names, NUM_NAMED)}"
         )
 
     # --- output
