@@ -124,6 +124,25 @@ def resolve(target: str) -> Any:
     return value
 
 
+def located(target: str, what: str, expected: str) -> Any:
+    """Returns what a person names by where it is; modules of the working directory count.
+
+    Args:
+        target: See `resolve`.
+        what: Is to be there, for the message.
+        expected: How it should have been named.
+
+    Raises:
+        InputError: it is not there.
+    """
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        return resolve(target)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"{what} {target}: {error}; expected {expected}") from error
+
+
 def _main_file() -> Path | None:
     """Returns the file of the script that runs as ``__main__``, or None in a notebook, at a prompt, with ``-c``."""
     file = getattr(sys.modules.get("__main__"), "__file__", None)
@@ -197,10 +216,5 @@ def find(kind: Kind, name: str) -> Spec:
     singular = {"strategies": "strategy", "proxies": "proxy"}.get(kind, kind[:-1])
     if ":" not in name:
         raise InputError(f"unknown {singular} {name!r}{near(name, known)}")
-    if "" not in sys.path:
-        sys.path.insert(0, "")
-    try:
-        value = resolve(name)
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"{singular} {name}: {error}; expected module:Name or script.py:Name") from error
+    value = located(name, singular, "module:Name or script.py:Name")
     return dataclasses.replace(value, name=name) if isinstance(value, Spec) else Spec(name, name)

@@ -12,7 +12,7 @@ from typing import Any
 from cyclopts import App
 
 from sartor.errors import InputError
-from sartor.registry import TaskSpec, find, resolve, specs
+from sartor.registry import TaskSpec, find, located, resolve, specs
 
 
 def task_options(spec: TaskSpec) -> type[Any]:
@@ -41,11 +41,7 @@ def _spec_of(tokens: list[str]) -> tuple[TaskSpec | None, list[str]]:
         if token == "--task" or token.startswith("--task="):
             width = 1 if "=" in token else 2
             target = token.split("=", 1)[1] if "=" in token else "".join(tokens[i + 1 : i + 2])
-            sys.path.insert(0, "")
-            try:
-                kind = resolve(target)
-            except (ImportError, AttributeError) as error:
-                raise InputError(f"--task {target}: {error}; expected module:Class of an importable task") from error
+            kind = located(target, "--task", "module:Class of an importable task")
             spec = TaskSpec(kind.__name__, target, options=f"{target}.Options")
             return spec, tokens[:i] + tokens[i + width :]
     if tokens and not tokens[0].startswith("-"):
