@@ -865,13 +865,12 @@ def _conclude(job: _Job, record: Record, run: RunInfo, final_run: RunInfo, start
         f"{best} validation {primary.name} ({chosen.metrics[primary.name]:.4f})"
         f" of {len(within)} networks retrained from scratch within the limits"
     )
-    doubt = "" if baseline is None or baseline not in within else _doubt(job, record, final_run, chosen, baseline)
     if job.alone is not None:
         why = f"trained alone, validation {primary.name} {chosen.metrics[primary.name]:.4f}"
     elif baseline is chosen:
         why += "; it is the hand-designed baseline: the search found nothing better"
-    else:
-        why += doubt
+    elif baseline is not None and baseline in within:
+        why += _doubt(job, record, final_run, chosen, baseline)
     record.set_result(run.id, {"chosen": chosen.number, "why": why})
     record.set_state(final_run.id, "complete")
     record.set_state(run.id, "complete")
@@ -905,7 +904,7 @@ def _doubt(job: _Job, record: Record, run: RunInfo, best: Trial, baseline: Trial
     name = job.goals.primary.name
     metric = job.task.metrics.get(name)
     dearer = job.goals.losses(best)[1:] > job.goals.losses(baseline)[1:]
-    if best is baseline or metric is None or metric.each is None or (len(dearer) and not dearer.any()):
+    if metric is None or metric.each is None or (len(dearer) and not dearer.any()):
         return ""
     ours, theirs = (
         evaluate(
