@@ -124,6 +124,11 @@ class Features:
         drawn = self.space.sample(np.random.default_rng(0), _NUM_REFERENCE)
         return np.sort(self._raw(drawn), axis=0)
 
+    @property
+    def scored(self) -> Scores | None:
+        """Scores as normal quantiles among those of architectures drawn from the space, ``[n, k]``; None without."""
+        return None if self._scores is None else self._scored
+
     def _scored(self, architectures: Sequence[Architecture]) -> npt.NDArray[np.float64]:
         from scipy.special import ndtri
 

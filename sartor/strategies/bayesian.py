@@ -35,7 +35,7 @@ from sartor.goals import Goals, Objective
 from sartor.registry import Spec
 from sartor.space import Architecture, Space
 from sartor.strategies._acquisition import log_improvement
-from sartor.strategies._features import Features, Scores, branches
+from sartor.strategies._features import Features, Scores
 from sartor.strategies._fidelity import highest
 from sartor.strategies._fresh import NUM_TRIES, Fresh, check_at_least, from_text
 from sartor.strategies._gaussian_process import draw
@@ -64,6 +64,8 @@ _FEW = 150
 """Results up to which every proposal has a fit of its own, and all of a small space are candidates."""
 _PER_FIT = 20
 """From there on, one proposal more of a fit for so many results."""
+_OWN = 0.5
+"""Share of what a result differs from its model by that is the architecture's own, not noise of its training."""
 _REFIT = 1.1
 """From there on, kernel parameters are searched anew when so many times more results are there."""
 
@@ -160,31 +162,29 @@ class Bayesian:
             self._results.tell(trial)
 
     def recommend(self) -> Architecture:
-        """Returns the trained architecture within the limits that is best in the primary objective by its model's mean.
+        """Returns the trained architecture within the limits that is best in the primary objective, noise allowed for.
 
-        One training is noisy; what the model says of it draws on the others too.
+        One training is noisy, and what a process says of it draws on the others too; but architectures also differ in
+        what no model sees. Of what a result differs from the process by, half is taken for the architecture's own.
 
         Raises:
             InputError: Nothing that meets the limits was trained.
         """
+        from sartor.estimators.predictors.gaussian_process import GaussianProcess
+
         trained = self._results.within()
         if not trained:
             raise InputError("expected a complete trial within the limits, got none: nothing can be recommended")
         primary = self._goals.primary
         if primary not in self._results.learned:
             return min(trained, key=lambda known: self._costs.known(known.architecture)[primary.name]).architecture
-        fitted, architectures = self._results.fitted(), [known.architecture for known in trained]
-        if branches(self._space):
-            # One lucky training counts for less than what all networks with the same parts came to.
-            from sartor.estimators.predictors.gaussian_process import GaussianProcess
-
-            process = GaussianProcess(self._space)
-            losses = self._results.lifted(fitted)[:, self._results.learned.index(primary)]
-            process.fit([known.architecture for known in fitted], losses)
-            means, _ = process.predict(architectures)
-        else:
-            means, _ = self._surrogate(primary, fitted).marginals(self._described(trained))
-        return architectures[int(means.argmin())]
+        fitted = self._results.fitted()
+        process = GaussianProcess(self._space, features=self._features.scored)
+        column = self._results.learned.index(primary)
+        process.fit([known.architecture for known in fitted], self._results.lifted(fitted)[:, column])
+        means, _ = process.predict([known.architecture for known in trained])
+        values = _OWN * self._results.lifted(trained)[:, column] + (1 - _OWN) * means
+        return trained[int(values.argmin())].architecture
 
     # --- the model
 

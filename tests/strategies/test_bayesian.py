@@ -7,6 +7,7 @@ import pytest
 
 from sartor.errors import InputError
 from sartor.goals import Goals, Objective
+from sartor.space import OneOf, Space
 from sartor.spaces.nasbench201 import nasbench201
 from sartor.strategies._gaussian_process import GaussianProcess, _kernel, _squared, draw
 from sartor.strategies.bayesian import Bayesian
@@ -84,3 +85,20 @@ def test_it_recommends_no_architecture_of_poor_parts_for_one_lucky_training() ->
     )
     recommended = drawn.index(strategy.recommend())
     assert recommended != lucky and quality[recommended] >= quality.max() - 1
+
+
+def test_it_does_not_recommend_by_parts_alone_where_architectures_differ_in_what_no_part_explains() -> None:
+    space = Space({f"layer{i}": OneOf(0, 1, 2) for i in range(8)})
+    short = []
+    for seed in range(3):
+        weights = np.random.default_rng(seed).normal(size=(8, 3))
+        own, told = np.random.default_rng(seed), {}
+        strategy = Bayesian(space, Goals((Objective("accuracy"),)), FIDELITIES, seed=seed)
+        for number in range(50):
+            proposal = strategy.ask(1)[0]
+            choices = [proposal.architecture[f"layer{i}"] for i in range(8)]
+            told[proposal.architecture] = weights[range(8), choices].sum() + own.normal()
+            metrics = {"accuracy": told[proposal.architecture]}
+            strategy.tell([Trial(number, proposal, 0, "complete", metrics)])
+        short.append(max(told.values()) - told[strategy.recommend()])
+    assert np.mean(short) < 0.2
