@@ -4,9 +4,10 @@
     python benchmarks/promising.py --table DIR --images DIR --quick    # a minute: one data set, few seeds, 200 cells
 
 As `sartor._start.promising_start` does, N cells are drawn, and the five that differ most among the best tenth by the
-aggregate begin the search; N of 0 begins with nothing. Then a training is a look-up (mean accuracies). Counted: mean
-regret after so many trainings, and the median of trainings until it is at most 1 and .5 points. Scores are of
-CIFAR-10's images whatever the data set. ``--quick`` draws from 200 cells and decides nothing.
+aggregate begin the search; N of 0 begins with nothing. ``bayesian`` has the scores in its model besides, predicted for
+cells that were not drawn; ``bayesian-start`` begins with the five alone. Then a training is a look-up (mean
+accuracies). Counted: mean regret after so many trainings, and the median of trainings until it is at most 1 and .5
+points. Scores are of CIFAR-10's images whatever the data set. ``--quick`` draws from 200 cells and decides nothing.
 
 Results: see ``RESULTS``.
 """
@@ -30,10 +31,11 @@ from proxies import folded, scored, table_of
 from sartor._environment import environment
 from sartor._parent import die_with
 from sartor._start import NUM_PROMISING
-from sartor.estimators.proxies.aggregate import INGREDIENTS, aggregate
+from sartor.estimators.proxies.aggregate import AGGREGATE, INGREDIENTS, aggregate
 from sartor.estimators.tables.simulate import simulate
 from sartor.registry import find
 from sartor.space import Architecture, Space
+from sartor.strategies._scored import Scored
 from sartor.strategies.warm_start import diverse
 
 RESULTS = """
@@ -61,27 +63,36 @@ it is left where the search is good. 1,000 are better than 50. Scoring 50 takes 
 """
 
 DATASETS = ("cifar10", "cifar100", "imagenet16-120")
-METHODS = ("random", "evolution", "bayesian")
+METHODS = ("random", "evolution", "bayesian-start", "bayesian")
 NUMBERS = (0, 50, 1000)
 AT = (5, 10, 25, 50, 100)
 REGRETS = (1.0, 0.5)
 
 
-def beginning(table: Any, columns: dict[str, np.ndarray], num: int, seed: int) -> list[Architecture]:
-    """Returns what a search begins with that has scored ``num`` drawn cells."""
+def beginning(
+    table: Any, columns: dict[str, np.ndarray], num: int, seed: int
+) -> tuple[list[Architecture], Scored | None]:
+    """Returns what a search begins with that has scored ``num`` drawn cells, and what it scored."""
     if num == 0:
-        return []
+        return [], None
     rows = np.random.default_rng([seed, 0x5C0]).permutation(len(columns[INGREDIENTS[0]]))[:num]
-    ranks = aggregate({name: column[rows] for name, column in columns.items()})
-    ordered = [table.architectures[int(rows[i])] for i in np.argsort(-ranks, kind="stable") if ranks[i] > -np.inf]
-    return diverse(table.space, ordered, NUM_PROMISING, len(ordered))
+    drawn, own = [table.architectures[int(row)] for row in rows], {n: column[rows] for n, column in columns.items()}
+    own[AGGREGATE] = ranks = aggregate(own)
+    ordered = [drawn[i] for i in np.argsort(-ranks, kind="stable") if ranks[i] > -np.inf]
+    scored = Scored(tuple(map(dict, drawn)), {name: tuple(column.tolist()) for name, column in own.items()})
+    return diverse(table.space, ordered, NUM_PROMISING, len(ordered)), scored
 
 
-def searched(table: Any, method: str, initial: Sequence[Architecture], seed: int) -> list[float]:
+def searched(
+    table: Any, method: str, begun: tuple[Sequence[Architecture], Scored | None], seed: int
+) -> list[float]:
     """Returns regrets after so many trainings, and trainings until regrets."""
+    initial, scored = begun
+    name = method.removesuffix("-start")
+    told = {"scored": scored} if name == method and find("strategies", name).reads_scores else {}
 
     def make(space: Space, goals: Any, fidelities: Any, *, seed: int) -> Any:
-        return find("strategies", method).load()(space, goals, fidelities, seed=seed, initial=initial)
+        return find("strategies", name).load()(space, goals, fidelities, seed=seed, initial=initial, **told)
 
     done = simulate(table, make, AT[-1], seed, "clean", at=[AT[-1]])
     return [*(done.regret_at(num) for num in AT), *(done.queries_to(regret) for regret in REGRETS)]
@@ -93,6 +104,7 @@ def main() -> int:
     parser.add_argument("--images", default="../shared/data/images", metavar="DIR", help="folder of CIFAR-10")
     parser.add_argument("--seeds", type=int, default=60, help="searches each; a third of them by bayesian")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
     for name, value in environment().items():
@@ -111,8 +123,8 @@ def main() -> int:
     figures: dict[str, float] = {}
     for dataset in DATASETS[:1] if arguments.quick else DATASETS:
         table = table_of(arguments.table, "nasbench201", dataset)
-        for method in METHODS:
-            num_seeds = 2 if arguments.quick else arguments.seeds // (3 if method == "bayesian" else 1)
+        for method in arguments.methods:
+            num_seeds = 2 if arguments.quick else arguments.seeds // (3 if method.startswith("bayesian") else 1)
             for num in NUMBERS:
                 results = np.array(
                     [searched(table, method, beginning(table, columns, num, seed), seed) for seed in range(num_seeds)]

@@ -34,6 +34,7 @@ from sartor.registry import find
 from sartor.runs import FILE_NAME, Record, RunInfo
 from sartor.space import Architecture, Space
 from sartor.strategies._auto import AUTO, choose
+from sartor.strategies._scored import Scored
 from sartor.strategies._steered import Steered
 from sartor.strategies.listed import Listed
 from sartor.supernets import INHERITED
@@ -58,6 +59,8 @@ SCORED_SHARE = 0.1
 """Of the budget, spent on training-free scores at most."""
 EVOLUTION = "nsga2"
 """The strategy by default where scores are cheap."""
+_KEPT = ("initial", "scored", "command")
+"""Of a search's configuration, what its beginning found out: not found out again where it goes on."""
 MIN_RUNG_STEPS = 40
 """Steps of the shortest rung of successive halving: below, most networks are still at chance."""
 
@@ -222,7 +225,7 @@ def search(
         if not resume:
             start, fidelities = _plan(job, budget_s, epochs)
             # Options that make no sense are said before anything is written.
-            job.make(job.space, fidelities, job.seed, start.architectures)
+            job.make(job.space, fidelities, job.seed, start.architectures, start.scored)
             with Record(folder) as record:
                 run = _begin(job, record, start, fidelities, command)
                 return _search(job, record, *run, budget_s, trials, started)
@@ -311,7 +314,12 @@ class _Job:
     say: OnEvent
 
     def make(
-        self, space: Space, fidelities: tuple[Fidelity, ...], seed: int, initial: Sequence[Architecture]
+        self,
+        space: Space,
+        fidelities: tuple[Fidelity, ...],
+        seed: int,
+        initial: Sequence[Architecture],
+        scored: Scored | None = None,
     ) -> Strategy:
         """Returns the strategy on a part of the space, within successive halving where it is to be."""
         if self.alone is not None:
@@ -322,6 +330,8 @@ class _Job:
                 return Listed([Proposal(self.weights.derived, fidelities[-1])])
         spec = find("strategies", self.strategy)
         options = self.strategy_options
+        if scored is not None and spec.reads_scores:
+            options = {**options, "scored": scored}
         if self.halving and not spec.promotes:
             options = {"sampler": self.strategy, "sampler_options": options}
             spec = find("strategies", "asha")
@@ -508,19 +518,23 @@ def _search(
         on_event=_Watch(job, run.id, trials, deadline),
     )
     _check_found(job, run, found, budget_s)
-    _say_what_transferred(job, record, run, found)
+    _say_what_agreed(job, record, run, found, start.scored)
     record.set_state(run.id, "complete")
     final_run = _retrain(job, record, run, found, fidelities[-1], ends)
     return _conclude(job, record, run, final_run, started)
 
 
-def _say_what_transferred(job: _Job, record: Record, run: RunInfo, found: Sequence[Trial]) -> None:
-    if job.strategy != TRANSFER:
-        return
-    from sartor.strategies.transfer import Source, agreement
+def _say_what_agreed(job: _Job, record: Record, run: RunInfo, found: Sequence[Trial], scored: Scored | None) -> None:
+    """Says how well what was known before the search, other searches or scores, ranked its trainings."""
+    from sartor.strategies.transfer import Source, agreement, agreement_of_scores
 
-    sources = [Source.from_json(each) for each in job.strategy_options["sources"]]
-    for each in agreement(sources, found, job.goals, job.space):
+    said = []
+    if job.strategy == TRANSFER:
+        sources = [Source.from_json(each) for each in job.strategy_options["sources"]]
+        said = agreement(sources, found, job.goals, job.space)
+    elif scored is not None:
+        said = agreement_of_scores(scored, found, job.goals, job.space)
+    for each in said:
         record.log(run.id, "note", each.words)
         job.say(Note(each.words))
 
@@ -542,7 +556,7 @@ def _strategy(job: _Job, record: Record, run: RunInfo, fidelities: tuple[Fidelit
         # In a part of the space an earlier search may have left too little to learn from.
         if job.strategy == TRANSFER and space is not job.space:
             return dataclasses.replace(job, strategy="bayesian", strategy_options={}).make(space, fidelities, seed, ())
-        return job.make(space, fidelities, seed, initial)
+        return job.make(space, fidelities, seed, initial, start.scored)
 
     return Steered(job.space, job.goals, make, seed=job.seed, initial=start.architectures, heard=Heard(record, run))
 
@@ -560,7 +574,7 @@ def _plan(job: _Job, budget_s: float | None, epochs: float | None) -> tuple[Star
         more = promising_start(
             job.task, job.space, job.goals, devices, job.seed, job.promising, start.architectures, longest_s
         )
-        start = Start([*start.architectures, *more.architectures], (*start.notes, *more.notes))
+        start = Start([*start.architectures, *more.architectures], (*start.notes, *more.notes), more.scored)
         budget_s = None if budget_s is None else max(0.0, budget_s - (time.monotonic() - began))
     if budget_s is not None:
         fitting = epochs_within(
@@ -582,6 +596,8 @@ def _begin(
         "initial": [dict(architecture) for architecture in start.architectures],
         "command": command,
     }
+    if start.scored is not None:
+        config["scored"] = start.scored.to_json()
     run = record.create_run("search", job.name, config, seed=job.seed, environment=environment())
     for text in (*job.splits.notes, *start.notes, *job.notes):
         record.log(run.id, "note", text)
@@ -629,8 +645,12 @@ def _reopen(job: _Job, record: Record, epochs: float | None) -> tuple[RunInfo, S
         raise _nothing_to_resume(job.name, record.out)
     recorded = tuple(Fidelity(amount, unit) for amount, unit in run.config["fidelities"])
     fidelities = recorded if epochs is None else _rungs(job, epochs)
-    start = Start([job.space.architecture(dict(value)) for value in run.config["initial"]])
-    config = {**job.config(fidelities), "initial": run.config["initial"], "command": run.config["command"]}
+    scored = run.config.get("scored")
+    start = Start(
+        [job.space.architecture(dict(value)) for value in run.config["initial"]],
+        scored=None if scored is None else Scored.from_json(scored),
+    )
+    config = {**job.config(fidelities), **{key: run.config[key] for key in _KEPT if key in run.config}}
     return record.resume_run(run.id, config), start
 
 

@@ -14,6 +14,7 @@ from sartor.data import Splits
 from sartor.errors import BudgetError
 from sartor.goals import Goals
 from sartor.space import Architecture, Space
+from sartor.strategies._scored import Scored
 from sartor.task import Task
 from sartor.trials import Figure
 from sartor.units import format_duration, format_figure
@@ -45,10 +46,17 @@ _NUM_SCORED_ON = 32
 
 @dataclass(frozen=True)
 class Start:
-    """Architectures that a search asks first, the baseline leading, and what the person should know."""
+    """Architectures that a search asks first, the baseline leading, and what the person should know.
+
+    Attributes:
+        architectures: In this order.
+        notes: Sentences.
+        scored: What was scored without training to find them.
+    """
 
     architectures: Sequence[Architecture]
     notes: tuple[str, ...] = ()
+    scored: Scored | None = None
 
 
 def feasible_start(task: Task, space: Space, goals: Goals, devices: Sequence[Device], seed: int) -> Start:
@@ -151,7 +159,7 @@ def promising_start(
     """
     from sartor.errors import UnsupportedNetworkError
     from sartor.estimators.proxies import load, score
-    from sartor.estimators.proxies.aggregate import INGREDIENTS, aggregate
+    from sartor.estimators.proxies.aggregate import AGGREGATE, INGREDIENTS, aggregate
     from sartor.estimators.proxies.survey import fed
     from sartor.strategies.warm_start import diverse
 
@@ -193,7 +201,10 @@ def promising_start(
         f"begun with the {len(best)} best of {len(every)} architectures by {', '.join(names)}, scored without"
         f" training in {format_duration(time.monotonic() - began)}"
     )
-    return Start(best, (text,))
+    columns = {name: tuple(float(each[name]) for each in scores) for name in names}
+    if len(names) > 1:
+        columns[AGGREGATE] = tuple(ranks.tolist())
+    return Start(best, (text,), Scored(tuple(map(dict, every)), columns))
 
 
 def _text(goals: Goals, values: Mapping[str, float]) -> str:

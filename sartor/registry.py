@@ -53,6 +53,7 @@ class Spec:
         when: When to use it, in a sentence.
         inherits: Whether a strategy's trials go on from weights of trials of other architectures, which are then kept.
         promotes: Whether a strategy goes from fidelity to fidelity itself, so that nothing else should around it.
+        reads_scores: Whether a strategy takes training-free scores of some architectures, as an argument ``scored``.
         one_process: Whether a way of sharing weights keeps what the other processes of a training would have to see.
     """
 
@@ -67,6 +68,7 @@ class Spec:
     promotes: bool = False
     one_process: bool = False
     inherits: bool = False
+    reads_scores: bool = False
 
     def load(self) -> Any:
         """Imports and returns the target.

@@ -249,15 +249,17 @@ def test_a_search_can_begin_with_what_training_free_scores_call_best(tmp_path):
     notes = []
     options = {"limits": ["params=40k"], "objectives": ["params"], "epochs": 0.5, "finalists": 1, "workers": 0}
     front = sartor.search(
-        "images", trials=3, promising=6, out=tmp_path, on_event=lambda event: notes.append(str(event)), **options
+        "images", trials=3, promising=12, out=tmp_path, on_event=lambda event: notes.append(str(event)), **options
     )
-    assert any("of 6 architectures by az-expressivity, growth, logsynflow, naswot" in note for note in notes)
+    assert any("of 12 architectures by az-expressivity, growth, logsynflow, naswot" in note for note in notes)
     with sartor.Record(tmp_path, read_only=True) as record:
         run = next(run for run in record.runs() if run.kind == "search")
         begun = [trial.architecture for trial in record.trials(run.id)]
         assert [dict(each) for each in begun] == run.config["initial"][:3] and len(run.config["initial"]) > 3
         assert all(trial.values["params"] <= 40_000 for trial in record.trials(run.id))
-    assert len(front)
+        assert len(run.config["scored"]["architectures"]) == 12
+    assert len(front) and any("aggregate of the networks before training: too few trainings" in note for note in notes)
+    assert sartor.search("images", trials=4, promising=12, out=tmp_path, resume=True, **options)
     with pytest.raises(sartor.SartorError, match="promising"):
         sartor.search("images", trials=3, promising=7, out=tmp_path, resume=True, **options)
     with pytest.raises(sartor.SartorError, match="promising"):

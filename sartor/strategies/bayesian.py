@@ -40,6 +40,7 @@ from sartor.strategies._fidelity import highest
 from sartor.strategies._fresh import NUM_TRIES, Fresh, check_at_least, from_text
 from sartor.strategies._gaussian_process import draw
 from sartor.strategies._results import Known, Results, drawn_weights, scalarised
+from sartor.strategies._scored import PredictedScores, Scored
 from sartor.strategies._surrogate import Surrogate, capped
 from sartor.trials import Fidelity, Proposal, Trial
 
@@ -51,6 +52,7 @@ SPEC = Spec(
     needs="Nothing but results; training-free scores help where there are some.",
     when="When trainings are few and costly: it needs the fewest.",
     version=4,
+    reads_scores=True,
 )
 
 Array = npt.NDArray[np.float64]
@@ -82,9 +84,10 @@ class Bayesian:
         num_initial: Architectures before the first that is modelled.
         scores: Training-free scores, higher better; the first architectures are drawn from the best tenth by them.
         features: Descriptions to be shared with other strategies on this space; they have scores of their own.
+        scored: Training-free scores of some architectures, `Scored` or its JSON: those of others are predicted.
 
     Raises:
-        InputError: ``num_initial`` is below 2; both ``scores`` and ``features``.
+        InputError: ``num_initial`` is below 2; more than one of ``scores``, ``features`` and ``scored``.
     """
 
     def __init__(
@@ -98,10 +101,14 @@ class Bayesian:
         num_initial: int = 10,
         scores: Scores | None = None,
         features: Features | None = None,
+        scored: Scored | Mapping[str, Any] | None = None,
     ) -> None:
         check_at_least("num_initial", num_initial, 2)
-        if scores is not None and features is not None:
-            raise InputError("expected scores or features, got both: features have scores of their own")
+        if sum(each is not None for each in (scores, features, scored)) > 1:
+            raise InputError("expected one of scores, features and scored: features have scores of their own")
+        if scored is not None:
+            predicted = PredictedScores(space, scored if isinstance(scored, Scored) else Scored.from_json(scored))
+            scores = predicted if predicted.says else None
         self._space, self._goals, self._fidelity = space, goals, highest(fidelities)
         self._num_initial = num_initial
         self._features = features or Features(space, scores)

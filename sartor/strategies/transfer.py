@@ -16,7 +16,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,7 @@ from sartor.strategies._features import Features
 from sartor.strategies._fresh import check_at_least
 from sartor.strategies._narrow import narrowed
 from sartor.strategies._results import Results
+from sartor.strategies._scored import PredictedScores, Scored
 from sartor.strategies.bayesian import Bayesian
 from sartor.strategies.warm_start import diverse
 from sartor.trials import Fidelity, Proposal, Trial
@@ -264,16 +265,16 @@ def good_part(space: Space, sources: Sequence[Source], share: float, initial: Se
 
 @dataclass(frozen=True)
 class Agreement:
-    """How well an earlier search ranks the trainings of another.
+    """How well what was known before a search ranks its trainings.
 
     Attributes:
-        name: Of the earlier search.
+        what: Was known, e.g. ``transfer from results``.
         num_trained: Trainings compared.
         tau: Kendall's tau between what it predicts and what came out, -1 to 1; NaN where that is undefined.
         chance: Probability of a tau as far from 0 by chance.
     """
 
-    name: str
+    what: str
     num_trained: int
     tau: float
     chance: float
@@ -282,10 +283,8 @@ class Agreement:
     def words(self) -> str:
         """Says whether it helped or hurt."""
         if math.isnan(self.tau):
-            return f"transfer from {self.name}: too few trainings to say whether it helped"
-        said = (
-            f"transfer from {self.name}: tau {self.tau:.2f} between what it predicts and {self.num_trained} trainings"
-        )
+            return f"{self.what}: too few trainings to say whether it helped"
+        said = f"{self.what}: tau {self.tau:.2f} between what it predicts and {self.num_trained} trainings"
         if self.chance > 0.05:
             return f"{said}, which may be chance: it said little"
         return f"{said}: it {'helped' if self.tau > 0 else 'misled, search without it'}"
@@ -293,15 +292,31 @@ class Agreement:
 
 def agreement(sources: Sequence[Source], trials: Sequence[Trial], goals: Goals, space: Space) -> list[Agreement]:
     """Returns how well each source ranks what was trained here."""
+    models = {f"transfer from {model.source.name}": model for model in _models(space, sources)}
+    return _agreement(models, trials, goals, space)
+
+
+def agreement_of_scores(scored: Scored, trials: Sequence[Trial], goals: Goals, space: Space) -> list[Agreement]:
+    """Returns how well training-free scores rank what was trained; of few scored architectures nothing.
+
+    The last column counts: the aggregate, where there are several.
+    """
+    scores = PredictedScores(space, scored)
+    what = f"{list(scored.columns)[-1]} of the networks before training"
+    return _agreement({what: lambda found: scores(found)[:, -1]}, trials, goals, space) if scores.says else []
+
+
+def _agreement(
+    models: Mapping[str, Callable[[Sequence[Architecture]], Array]], trials: Sequence[Trial], goals: Goals, space: Space
+) -> list[Agreement]:
     from scipy.stats import kendalltau
 
     here = Source.of_trials("here", trials, goals, space)
-    trained = [space.architecture(values) for values in here.architectures]
-    found = []
-    for model in _models(space, sources):
+    trained, found = [space.architecture(values) for values in here.architectures], []
+    for what, model in models.items():
         tau, chance = math.nan, 1.0
         if len(trained) >= LEAST:
             result = kendalltau(model(trained), -np.array(here.losses))
             tau, chance = float(result.statistic), float(result.pvalue)
-        found.append(Agreement(model.source.name, len(trained), tau, chance))
+        found.append(Agreement(what, len(trained), tau, chance))
     return found

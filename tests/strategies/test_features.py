@@ -62,5 +62,5 @@ def test_scores_that_are_no_numbers_are_refused() -> None:
     with pytest.raises(InputError, match="finite"):
         Features(space, lambda found: np.full(len(found), np.nan)).of(list(space.sample(np.random.default_rng(0), 3)))
     goals = Goals((Objective("accuracy"),))
-    with pytest.raises(InputError, match="both"):
+    with pytest.raises(InputError, match="one of"):
         Bayesian(space, goals, [Fidelity(1)], scores=num_convolutions, features=Features(space))
