@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -67,6 +68,11 @@ class Graph:
     labels: Tensor
     parts: Mapping[str, Tensor]
     links: Tensor
+
+    @cached_property
+    def bags(self) -> Tensor:
+        """The features, sparse."""
+        return self.features.to_sparse().coalesce()
 
     @property
     def num_classes(self) -> int:
@@ -202,6 +208,7 @@ class Network(nn.Module):
     def __init__(self, architecture: Mapping[str, Any], graph: Graph, setting: Setting, near: Neighbours) -> None:
         super().__init__()
         width, features = setting.width, graph.features.shape[1]
+        self.graph = graph
         self.sources = [int(source) for source in str(architecture["link"]).split("-")]
         self.drop = nn.Dropout(setting.dropout)
         self.first = Linear(features, width) if setting.before else nn.Identity()
@@ -219,7 +226,7 @@ class Network(nn.Module):
         self.last = nn.Sequential(*(Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False)))
 
     def forward(self, x: Tensor) -> Tensor:
-        sparse = x.to_sparse().coalesce()
+        sparse = self.graph.bags if x is self.graph.features else x.to_sparse().coalesce()
         values = self.drop(sparse.values())
         outputs = [self.first(torch.sparse_coo_tensor(sparse.indices(), values, x.shape, is_coalesced=True))]
         for layer, source in zip(self.layers, self.sources, strict=True):
