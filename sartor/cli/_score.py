@@ -19,7 +19,7 @@ from sartor.errors import InputError, MissingExtraError, UnsupportedNetworkError
 from sartor.estimators.proxies import DEAD, load
 from sartor.estimators.proxies.aggregate import AGGREGATE, INGREDIENTS
 from sartor.estimators.proxies.calibration import CALIBRATED, LEAST, calibrated, spread
-from sartor.estimators.proxies.survey import Subject, survey, trained, write
+from sartor.estimators.proxies.survey import SHORT_TRAINING, Subject, survey, trained, write
 from sartor.registry import TaskSpec, specs
 from sartor.space import Architecture
 
@@ -37,6 +37,7 @@ class Scoring:
         seed: Of the sample, the weights and the inputs.
         seeds: How many times each is scored, with weights and inputs of its own; the mean counts.
         fold: Score architectures once that compute the same: the one of the fewest parameters stands for all.
+        short_training: Steps of a training of each on the task's data and labels; its validation metric ranks.
         calibrate: How many are trained to correct the ranking (20 help): on the task's data, or as the table has them.
         epochs: Of each of these trainings on a task's data.
         workers: Processes, one thread each.
@@ -49,6 +50,7 @@ class Scoring:
     seed: int = 0
     seeds: int = 1
     fold: Annotated[bool, Parameter(negative=())] = False
+    short_training: int | None = None
     calibrate: int | None = None
     epochs: float = 3.0
     workers: int = 1
@@ -156,7 +158,9 @@ app.default(of_space)
 def _score(subject: Subject, how: Scoring, truth: Any = None) -> None:
     """Scores, prints the best, writes all, and compares them with the truth where there is one."""
     console = Console()
-    names = list(how.proxy or INGREDIENTS)
+    names = list(how.proxy or (() if how.short_training else INGREDIENTS))
+    if how.short_training is not None and how.short_training < 1:
+        raise InputError(f"--short-training: expected at least one step, got {how.short_training}")
     if how.calibrate is not None and not LEAST <= how.calibrate <= (how.num or how.calibrate):
         raise InputError(f"--calibrate: expected at least {LEAST} trainings and no more than --n, got {how.calibrate}")
     load(*names)
@@ -168,7 +172,7 @@ def _score(subject: Subject, how: Scoring, truth: Any = None) -> None:
         raise UnsupportedNetworkError(
             f"{error}: the aggregate needs it; name other scores, such as --proxy jacov --proxy zico --proxy macs"
         ) from error
-    if not any(value > DEAD for value in columns[shown]):
+    if not (how.short_training or any(value > DEAD for value in columns[shown])):
         raise UnsupportedNetworkError(
             f"{shown} finds all {len(columns[shown]):,} networks dead: before they are trained their outputs do not"
             " depend on their inputs (a last layer that begins with zeros?), so nothing can be ranked without training"
@@ -192,10 +196,11 @@ def _ranked(subject: Subject, names: list[str], how: Scoring, truth: Any) -> tup
             seed=how.seed,
             num_seeds=how.seeds,
             fold=how.fold,
+            steps=how.short_training,
             workers=how.workers,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-        shown = AGGREGATE if AGGREGATE in columns else names[0]
+        shown = next(name for name in (SHORT_TRAINING[0], AGGREGATE, *names) if name in columns)
         if how.calibrate is not None:
             bar.update(task, description="training", completed=0, total=how.calibrate)
             columns[CALIBRATED] = _calibrated(

@@ -34,6 +34,10 @@ _POOLS = (
 )
 _NO_BLOCKS = "it has no list of at least two blocks (nn.Sequential, nn.ModuleList)"
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_MOST_COMPARED = 128
+"""Samples compared with one another. More than a network has units cannot be told apart by their patterns: the nodes of
+a graph, which are one batch, would make every network dead; and what compares them takes their number's cube.
+"""
 
 
 class Probe:
@@ -50,9 +54,11 @@ class Probe:
         seed: Of what is drawn.
 
     Attributes:
-        patterns: Agreement of activation patterns: for each pair of samples the number of units that are on in both or
-            off in both, ``[n, n]``.
-        codes: For each unit of each activation a number that is equal for equal patterns over the samples, ``[units]``.
+        compared: Samples that are compared with one another: all, or 128 drawn of more.
+        patterns: Agreement of activation patterns: for each pair of those compared the number of units that are on in
+            both or off in both, ``[c, c]``.
+        codes: For each unit of each activation a number that is equal for equal patterns over those compared,
+            ``[units]``.
         features: Outputs of convolutions for the first sample, ``[channels, ...]`` each.
         entropies: Of the spectrum of each block's output: of its covariance over samples and positions.
         passed: Of each block its input and its output, ``[n, channels, ...]``.
@@ -90,6 +96,12 @@ class Probe:
     def generator(self, what: str) -> torch.Generator:
         """Returns random numbers for one purpose: the same whatever else is computed."""
         return torch.Generator().manual_seed(zlib.crc32(f"{what} {self._seed}".encode()))
+
+    @cached_property
+    def compared(self) -> Tensor:
+        if self.num_samples <= _MOST_COMPARED:
+            return torch.arange(self.num_samples)
+        return torch.randperm(self.num_samples, generator=self.generator("compared"))[:_MOST_COMPARED]
 
     # --- the shared forward pass
 
@@ -156,7 +168,10 @@ class Probe:
     def _see_pattern(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
         if output.shape[0] != self.num_samples:
             return
-        on = (output.detach() > 0).reshape(self.num_samples, -1).to(torch.float32)
+        on = (output.detach() > 0).reshape(self.num_samples, -1)
+        if self.num_samples > _MOST_COMPARED:
+            on = on[self.compared.to(on.device)]
+        on = on.to(torch.float32)
         # Units that are on in both; whole numbers, exact up to 2^24.
         both = on @ on.T
         each = both.diagonal()
@@ -164,7 +179,7 @@ class Probe:
         self._agreement = agreement if self._agreement is None else self._agreement + agreement
         if "codes" in self.needs:
             # A random sum tells patterns apart; the 53 bits of a double hold it.
-            keys = torch.randint(1, 2**40, (self.num_samples,), generator=self.generator("codes"))
+            keys = torch.randint(1, 2**40, (len(on),), generator=self.generator("codes"))
             self._codes.append(keys.to(on.device).double() @ on.double())
 
     def _see_features(self, module: nn.Module, inputs: Any, output: Tensor) -> None:

@@ -28,7 +28,8 @@ _K = 1e-5
 def _score(probe: Probe) -> float:
     import torch
 
-    rows = probe.jacobian.reshape(probe.num_samples, -1).double()
+    gradients = probe.jacobian.reshape(probe.num_samples, -1)
+    rows = gradients[probe.compared.to(gradients.device)].double()
     rows = rows - rows.mean(1, keepdim=True)
     norms = rows.norm(dim=1, keepdim=True)
     if not bool((norms > 0).all()):

@@ -17,6 +17,7 @@ import json
 import math
 import multiprocessing
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -34,6 +35,7 @@ from sartor.estimators.proxies._proxy import LEAST, load, score
 from sartor.estimators.proxies.aggregate import AGGREGATE, INGREDIENTS, aggregate
 from sartor.registry import find
 from sartor.space import Architecture, Space
+from sartor.trials import Fidelity
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -46,6 +48,9 @@ _Work = Callable[[_Part], dict[str, dict[str, float]]]
 _NUM_DRAWS = 20
 _PER_CALL = 8
 """Architectures a worker is given at a time."""
+_NO_DATA = "{} is a space: what is trained on is the data of a task"
+SHORT_TRAINING = ("short-training", "short-training-cpu-s")
+"""Columns of a short training: its metric, and the processor's seconds that it took."""
 
 
 @dataclass(frozen=True)
@@ -87,12 +92,15 @@ def survey(
     seed: int = 0,
     num_seeds: int = 1,
     fold: bool = False,
+    steps: int | None = None,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, list[Any]]:
     """Returns columns: ``architecture`` (JSON), and the scores by each proxy's name; and writes them to ``out``.
 
-    Where the scores have what Sartor's aggregate is made of, ``aggregate`` is a column too.
+    Where the scores have what Sartor's aggregate is made of, ``aggregate`` is a column too. A short training is a score
+    that uses labels: the column ``short-training`` is the task's primary metric on validation data, its sign changed
+    where less is better, minus infinity where training diverged; ``short-training-cpu-s`` is what it took.
 
     Args:
         subject: Whose architectures are scored.
@@ -103,15 +111,16 @@ def survey(
         seed: Of the sample, the inputs and the weights.
         num_seeds: Times that each is scored, with inputs and weights of its own; means count.
         fold: Score architectures once that compute the same, see `representatives`.
+        steps: Of a short training of each on the data of a task; None: nothing is trained.
         workers: Processes, one thread each.
         progress: Told how many are done, of how many.
 
     Raises:
-        InputError: Unknown names; no proxy; ``num`` or ``num_seeds`` below 1; ``fold`` in a space whose graphs are not
-            known; a journal of other arguments.
+        InputError: Unknown names; nothing to score by; ``num``, ``num_seeds`` or ``steps`` below 1; ``fold`` in a space
+            whose graphs are not known; ``steps`` of a space, which has no data; a journal of other arguments.
         UnsupportedNetworkError: A proxy cannot score these networks.
     """
-    if not proxies or len(set(proxies)) < len(proxies):
+    if not (proxies or steps) or len(set(proxies)) < len(proxies):
         raise InputError(f"expected the names of proxies, each once, got {list(proxies)}")
     load(*proxies)
     _parquet()
@@ -120,6 +129,7 @@ def survey(
         ("size", subject.size, 1),
         ("seed", seed, 0),
         ("num_seeds", num_seeds, 1),
+        ("steps", 1 if steps is None else steps, 1),
     ):
         if value < least:
             raise InputError(f"{name} is at least {least}, got {value}")
@@ -129,16 +139,18 @@ def survey(
         raise InputError(f"expected a batch of at least {LEAST} samples, got {batch_size}")
     if num is not None and num < 1:
         raise InputError(f"expected at least one architecture to score, got {num}")
+    if steps is not None and subject.kind == "space":
+        raise InputError(_NO_DATA.format(subject.name))
     space, task = subject.open()
     chosen = _chosen(space, num, np.random.default_rng([seed, 23]))
     texts = [architecture.to_json() for architecture in chosen]
     size = partial(_num_parameters, space, task)
     scored = [texts[row] for row in representatives(space, chosen, size)] if fold else texts
     seeds = tuple(range(seed, seed + num_seeds))
-    journal = _Journal(Path(f"{out}.journal"), _identity(subject, space, task, proxies, batch_size, seeds))
+    journal = _Journal(Path(f"{out}.journal"), _identity(subject, space, task, proxies, batch_size, seeds, steps))
     different = list(dict.fromkeys(scored))
     todo = [text for text in different if text not in journal.scores]
-    work = partial(_scored, subject, tuple(proxies), batch_size, seeds)
+    work = partial(_scored, subject, tuple(proxies), batch_size, seeds, steps)
     parts = [todo[i : i + _PER_CALL] for i in range(0, len(todo), _PER_CALL)]
     done = len(different) - len(todo)
     with journal:
@@ -148,7 +160,7 @@ def survey(
                 done += len(found)
                 progress(done, len(different))
     columns: dict[str, list[Any]] = {"architecture": texts}
-    for name in proxies:
+    for name in (*proxies, *(SHORT_TRAINING if steps else ())):
         columns[name] = [journal.scores[text][name] for text in scored]
     if set(INGREDIENTS) <= set(proxies):
         columns[AGGREGATE] = aggregate(columns).tolist()
@@ -214,6 +226,7 @@ def _identity(
     proxies: Sequence[str],
     batch_size: int,
     seeds: Sequence[int],
+    steps: int | None,
 ) -> dict[str, Any]:
     versions = {name: find("proxies", name).version for name in proxies}
     return {
@@ -223,6 +236,7 @@ def _identity(
         "proxies": versions,
         "batch_size": batch_size,
         "seeds": list(seeds),
+        **({} if steps is None else {"steps": steps}),
     }
 
 
@@ -247,7 +261,8 @@ class _Journal:
         if not isinstance(kept, dict):
             raise InputError(f"{path} is not the journal of a survey: move it, or write to another file")
         if kept != self._identity:
-            differs = [name for name in self._identity if kept.get(name) != self._identity[name]]
+            names = dict.fromkeys((*self._identity, *kept))
+            differs = [name for name in names if kept.get(name) != self._identity.get(name)]
             raise InputError(
                 f"{path} is of a survey with another {', '.join(differs)}: delete it, or write to another file"
             )
@@ -313,26 +328,43 @@ def _opened(subject_text: str) -> tuple[Space, Task | None]:
 
 
 def _scored(
-    subject: Subject, names: tuple[str, ...], batch_size: int, seeds: tuple[int, ...], part: _Part
+    subject: Subject,
+    names: tuple[str, ...],
+    batch_size: int,
+    seeds: tuple[int, ...],
+    steps: int | None,
+    part: _Part,
 ) -> dict[str, dict[str, float]]:
     """Returns architecture (JSON) -> its scores, means over the seeds."""
-    import torch
-
     space, task = _opened(json.dumps(asdict(subject), sort_keys=True))
     proxies, found = load(*names), {}
+    train = None if task is None or steps is None else _training(task, space, Fidelity(steps, "steps"))
     for text in part:
         architecture, own = Architecture.from_json(text), []
         for seed in seeds:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                network = space.build(architecture) if task is None else task.build(space, architecture)
-            if task is None:
-                module, inputs = network, _noise(subject, batch_size, seed)
-            else:
-                module, inputs = fed(task, network, architecture, batch_size, seed)
-            own.append(score(module, inputs, proxies, seed=seed))
-        found[text] = {name: sum(each[name] for each in own) / len(own) for name in names}
+            scores: dict[str, float] = {}
+            if proxies:
+                scores |= score(*_fresh(subject, space, task, architecture, batch_size, seed), proxies, seed=seed)
+            if train is not None:
+                began = time.process_time()
+                scores |= zip(SHORT_TRAINING, (train(architecture, seed), time.process_time() - began), strict=True)
+            own.append(scores)
+        found[text] = {name: sum(each[name] for each in own) / len(own) for name in own[0]}
     return found
+
+
+def _fresh(
+    subject: Subject, space: Space, task: Task | None, architecture: Architecture, batch_size: int, seed: int
+) -> tuple[nn.Module, tuple[Tensor, ...]]:
+    """Returns a new network, or what is made of it, and its inputs."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = space.build(architecture) if task is None else task.build(space, architecture)
+    if task is None:
+        return network, _noise(subject, batch_size, seed)
+    return fed(task, network, architecture, batch_size, seed)
 
 
 def _noise(subject: Subject, batch_size: int, seed: int) -> tuple[Tensor, ...]:
@@ -352,6 +384,28 @@ def _noise(subject: Subject, batch_size: int, seed: int) -> tuple[Tensor, ...]:
     radius[0, 0] = 1 / size
     made = torch.fft.ifft2(torch.fft.fft2(own + 2 * common) / radius).real
     return ((made - made.mean()) / made.std(),)
+
+
+def _training(task: Task, space: Space, fidelity: Fidelity) -> Callable[[Architecture, int], float]:
+    """Returns what trains an architecture by a seed, and says the primary metric on validation data: higher is better,
+    minus infinity where training diverged.
+    """
+    from sartor.contracts import Candidate, NullContext
+    from sartor.errors import DivergedError
+    from sartor.estimators.training import Training
+
+    training = Training(task, space, dataclasses.replace(task.data(), test=None), [fidelity])
+    sign = 1.0 if task.metrics[task.primary].direction == "max" else -1.0
+
+    def train(architecture: Architecture, seed: int) -> float:
+        candidate = Candidate(task, space, architecture, seed)
+        try:
+            found = training.estimate(candidate, fidelity=fidelity, seed=seed, context=NullContext())
+        except DivergedError:
+            return -math.inf
+        return sign * found[task.primary]
+
+    return train
 
 
 def trained(
@@ -378,16 +432,10 @@ def trained(
     Raises:
         InputError: ``subject`` is a space, which has no data; ``kept`` is of other trainings.
     """
-    from sartor.contracts import Candidate, NullContext
-    from sartor.errors import DivergedError
-    from sartor.estimators.training import Training
-    from sartor.trials import Fidelity
-
     space, task = subject.open()
     if task is None:
-        raise InputError(f"{subject.name} is a space: what is trained on is the data of a task")
-    splits, fidelity = task.data(), Fidelity(epochs)
-    training = Training(task, space, dataclasses.replace(splits, test=None), [fidelity])
+        raise InputError(_NO_DATA.format(subject.name))
+    train, splits = _training(task, space, Fidelity(epochs)), task.data()
     identity = {"space": space.fingerprint, "data": splits.fingerprint, "epochs": epochs, "seed": seed}
     file, values = Path(kept), dict[str, float]()
     if file.exists():
@@ -395,15 +443,9 @@ def trained(
         if found["of"] != identity:
             raise InputError(f"{kept} is of other trainings: delete it, or write to another file")
         values = {text: float(value) for text, value in found["values"].items()}
-    sign = 1.0 if task.metrics[task.primary].direction == "max" else -1.0
     for number, text in enumerate(texts):
         if text not in values:
-            candidate = Candidate(task, space, Architecture.from_json(text), seed)
-            try:
-                metrics = training.estimate(candidate, fidelity=fidelity, seed=seed, context=NullContext())
-                values[text] = sign * metrics[task.primary]
-            except DivergedError:
-                values[text] = -math.inf
+            values[text] = train(Architecture.from_json(text), seed)
             part = file.with_name(file.name + ".part")
             part.write_text(json.dumps({"of": identity, "values": values}))
             os.replace(part, file)

@@ -43,6 +43,11 @@ def test_trainings_that_agree_leave_the_order():
     assert tau(calibrated(SPACE, CELLS, TRUTH, rows, TRUTH[rows])) > 0.95
 
 
+def test_a_ranking_that_is_wrong_is_not_held_on_to():
+    rows = spread(-TRUTH, 20, 0)
+    assert tau(calibrated(SPACE, CELLS, -TRUTH, rows, TRUTH[rows])) > 0.5
+
+
 def test_dead_networks_stay_last_and_failed_trainings_count():
     prior = TRUTH.copy()
     prior[:5] = -math.inf

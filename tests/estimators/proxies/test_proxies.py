@@ -86,6 +86,20 @@ def test_naswot_is_the_determinant_of_the_agreement_of_patterns(perceptron):
     assert value_of("naswot", network, (x,)) == pytest.approx(float(torch.linalg.slogdet(agreement)[1]), rel=1e-9)
 
 
+def test_of_more_samples_than_units_some_are_compared():
+    torch.manual_seed(0)
+    network, x = nn.Sequential(nn.Linear(6, 200), nn.ReLU(), nn.Linear(200, 3)), torch.randn(300, 6)
+    with Probe(network, (x,), frozenset({"patterns", "codes"})) as probe:
+        compared = probe.compared
+    assert len(set(compared.tolist())) == 128 and int(compared.max()) > 200
+    on = network[1](network[0](x[compared])) > 0
+    agreement = (on[:, None] == on[None]).sum(-1).double()
+    found = score(network, (x,), load("naswot", "swap", "jacov"))
+    assert found["naswot"] == pytest.approx(float(torch.linalg.slogdet(agreement)[1]), rel=1e-9)
+    assert found["swap"] == len({tuple(column.tolist()) for column in on.T})
+    assert found["jacov"] == pytest.approx(value_of("jacov", network, (x[compared],)), rel=1e-4)
+
+
 def test_swap_counts_different_columns_of_the_patterns(perceptron):
     network, (x,) = perceptron
     first = network[1](network[0](x))

@@ -16,12 +16,14 @@ import torch
 
 import sartor
 from sartor.cli import main
-from sartor.contracts import Candidate
+from sartor.contracts import Candidate, NullContext
 from sartor.errors import InputError
 from sartor.estimators.proxies import DEAD, Scored, load, score
-from sartor.estimators.proxies.survey import Subject, _noise, fed, representatives, survey
+from sartor.estimators.proxies.survey import SHORT_TRAINING, Subject, _noise, fed, representatives, survey
+from sartor.estimators.training import Training
 from sartor.space import Architecture
 from sartor.testing.estimators import check_estimator
+from sartor.trials import Fidelity
 
 CELLS = Subject("space", "nasbench201", {"channels": 1, "classes": 4, "width": 4, "cells_per_stage": 1}, size=8)
 
@@ -226,3 +228,56 @@ def test_the_command_scores_lists_and_refuses(tmp_path, capsys):
         (["score", "mbconv", "--table", str(tmp_path)], "no table of mbconv"),
     ]:
         assert run(*arguments) == 2 and message in capsys.readouterr().err
+
+
+DIGITS = Subject("task", "tests.estimators.digits:Digits", {"rows": 200})
+
+
+def test_a_short_training_is_a_score_that_uses_labels(tmp_path):
+    columns = survey(DIGITS, ["params"], num=3, out=tmp_path / "s.parquet", steps=30)
+    assert list(columns) == ["architecture", "params", *SHORT_TRAINING]
+    space, task = DIGITS.open()
+    fidelity = Fidelity(30, "steps")
+    for text, value in zip(columns["architecture"], columns["short-training"], strict=True):
+        candidate = Candidate(task, space, Architecture.from_json(text), 0)
+        training = Training(task, space, task.data(), [fidelity])
+        found = training.estimate(candidate, fidelity=fidelity, seed=0, context=NullContext())
+        assert value == found["accuracy"] > 0.3
+    assert all(seconds > 0 for seconds in columns["short-training-cpu-s"])
+
+
+def test_a_short_training_alone_goes_on_where_it_was_and_not_with_other_steps(tmp_path):
+    out, seen = tmp_path / "s.parquet", []
+    columns = survey(DIGITS, [], num=3, out=out, steps=1)
+    journal = tmp_path / "s.parquet.journal"
+    assert not journal.exists()
+
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        survey(DIGITS, [], num=3, out=out, steps=1, progress=stop)
+    with pytest.raises(InputError, match="another steps"):
+        survey(DIGITS, [], num=3, out=out, steps=2)
+    with pytest.raises(InputError, match="another proxies, steps"):
+        survey(DIGITS, ["params"], num=3, out=out)
+    again = survey(DIGITS, [], num=3, out=out, steps=1, progress=lambda *at: seen.append(at))
+    assert again["short-training"] == columns["short-training"] and not seen
+
+
+def test_a_space_has_no_data_to_train_on(tmp_path):
+    with pytest.raises(InputError, match="nasbench201 is a space"):
+        survey(CELLS, [], num=2, out=tmp_path / "s.parquet", steps=1)
+    with pytest.raises(InputError, match="steps is at least 1"):
+        survey(DIGITS, [], num=2, out=tmp_path / "s.parquet", steps=-1)
+
+
+def test_the_command_ranks_by_a_short_training(tmp_path, capsys):
+    out = tmp_path / "s.parquet"
+    with pytest.raises(SystemExit) as ended:
+        main(["score", "--task", DIGITS.name, "--short-training", "2", "--n", "4", "--out", str(out)])
+    assert ended.value.code == 0
+    kept = pyarrow.parquet.read_table(out).to_pydict()
+    assert set(kept) == {"architecture", *SHORT_TRAINING}
+    first = capsys.readouterr().out.splitlines()[1].split()
+    assert float(first[1]) == pytest.approx(max(kept["short-training"]), rel=1e-4)
