@@ -470,7 +470,7 @@ def test_a_task_of_a_script_is_reached_by_the_script_file(tmp_path: Path) -> Non
 def test_a_task_of_the_working_directory_is_found_by_the_installed_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "task_found_here.py").write_text("from tests.engine.light import Light\n\nclass Mine(Light):\n    pass\n")
+    (tmp_path / "task_found_here.py").write_text("from tests.engine.light import Light as Mine\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
     assert isinstance(open_task({"class": "task_found_here:Mine", "source": None, "options": {}}), Task)
