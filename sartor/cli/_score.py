@@ -4,6 +4,7 @@
 import dataclasses
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -181,8 +182,16 @@ def _score(subject: Subject, how: Scoring, truth: Any = None) -> None:
 
 def _ranked(subject: Subject, names: list[str], how: Scoring, truth: Any) -> tuple[dict[str, list[Any]], str]:
     """Returns the columns, also written to the file, and the name of the one that ranks."""
-    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=Console(file=sys.stderr)) as bar:
-        task = bar.add_task("scoring", total=None)
+    bar = Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=Console(file=sys.stderr))
+    task = bar.add_task("scoring", total=None)
+    with ExitStack() as until_now:
+
+        def show(done: int, total: int) -> None:
+            # What is wrong with the arguments or the data is said before anything is drawn.
+            if not bar.live.is_started:
+                until_now.enter_context(bar)
+            bar.update(task, completed=done, total=total)
+
         columns = survey(
             subject,
             names,
@@ -193,14 +202,12 @@ def _ranked(subject: Subject, names: list[str], how: Scoring, truth: Any) -> tup
             num_seeds=how.seeds,
             fold=how.fold,
             workers=how.workers,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=show,
         )
         shown = AGGREGATE if AGGREGATE in columns else names[0]
         if how.calibrate is not None:
             bar.update(task, description="training", completed=0, total=how.calibrate)
-            columns[CALIBRATED] = _calibrated(
-                columns, shown, subject, truth, how, lambda done, total: bar.update(task, completed=done, total=total)
-            )
+            columns[CALIBRATED] = _calibrated(columns, shown, subject, truth, how, show)
             shown = CALIBRATED
     return columns, shown
 

@@ -17,6 +17,7 @@ import json
 import math
 import multiprocessing
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -104,7 +105,7 @@ def survey(
         num_seeds: Times that each is scored, with inputs and weights of its own; means count.
         fold: Score architectures once that compute the same, see `representatives`.
         workers: Processes, one thread each.
-        progress: Told how many are done, of how many.
+        progress: Told how many are done, of how many: before the first is scored, and after each few.
 
     Raises:
         InputError: Unknown names; no proxy; ``num`` or ``num_seeds`` below 1; ``fold`` in a space whose graphs are not
@@ -116,13 +117,13 @@ def survey(
     load(*proxies)
     _parquet()
     for name, value, least in (
-        ("workers", workers, 1),
-        ("size", subject.size, 1),
-        ("seed", seed, 0),
-        ("num_seeds", num_seeds, 1),
+        ("worker", workers, 1),
+        ("pixel a side", subject.size, 1),
+        ("seed", num_seeds, 1),
+        ("as the seed", seed, 0),
     ):
         if value < least:
-            raise InputError(f"{name} is at least {least}, got {value}")
+            raise InputError(f"expected at least {least} {name}, got {value}")
     if Path(out).is_dir():
         raise InputError(f"expected a file to write, got the folder {out}")
     if batch_size < LEAST:
@@ -132,8 +133,7 @@ def survey(
     space, task = subject.open()
     chosen = _chosen(space, num, np.random.default_rng([seed, 23]))
     texts = [architecture.to_json() for architecture in chosen]
-    size = partial(_num_parameters, space, task)
-    scored = [texts[row] for row in representatives(space, chosen, size)] if fold else texts
+    scored = [texts[row] for row in representatives(space, chosen, _sizes(space, task))] if fold else texts
     seeds = tuple(range(seed, seed + num_seeds))
     journal = _Journal(Path(f"{out}.journal"), _identity(subject, space, task, proxies, batch_size, seeds))
     different = list(dict.fromkeys(scored))
@@ -141,6 +141,8 @@ def survey(
     work = partial(_scored, subject, tuple(proxies), batch_size, seeds)
     parts = [todo[i : i + _PER_CALL] for i in range(0, len(todo), _PER_CALL)]
     done = len(different) - len(todo)
+    if progress is not None:
+        progress(done, len(different))
     with journal:
         for found in _computed(work, parts, workers):
             journal.add(found)
@@ -197,6 +199,23 @@ def representatives(
         for row in rows:
             found[row] = first
     return found
+
+
+def _sizes(space: Space, task: Task | None) -> Callable[[Architecture], float]:
+    """Returns the number of parameters: one is built and counted of those that choose the same in another order.
+
+    Elsewhere than in a cell of edges another order may have other numbers of channels. It decides no more than which of
+    several architectures that compute the same stands for all.
+    """
+    known: dict[tuple[tuple[str, str], ...], float] = {}
+
+    def size(architecture: Architecture) -> float:
+        chosen = tuple(sorted((re.sub(r"\d+", "", key), str(value)) for key, value in architecture.items()))
+        if chosen not in known:
+            known[chosen] = _num_parameters(space, task, architecture)
+        return known[chosen]
+
+    return size
 
 
 def _num_parameters(space: Space, task: Task | None, architecture: Architecture) -> float:
