@@ -20,7 +20,7 @@ from sartor.errors import InputError, MissingExtraError, UnsupportedNetworkError
 from sartor.estimators.proxies import DEAD, load
 from sartor.estimators.proxies.aggregate import AGGREGATE, INGREDIENTS
 from sartor.estimators.proxies.calibration import CALIBRATED, LEAST, calibrated, spread
-from sartor.estimators.proxies.survey import Subject, survey, trained, write
+from sartor.estimators.proxies.survey import Subject, supporting, survey, trained, write
 from sartor.registry import TaskSpec, specs
 from sartor.space import Architecture
 
@@ -166,8 +166,9 @@ def _score(subject: Subject, how: Scoring, truth: Any = None) -> None:
     except UnsupportedNetworkError as error:
         if how.proxy:
             raise
+        others = ", ".join(supporting(subject, batch_size=how.batch_size, seed=how.seed)) or "none"
         raise UnsupportedNetworkError(
-            f"{error}: the aggregate needs it; name other scores, such as --proxy jacov --proxy zico --proxy macs"
+            f"{error}: the aggregate needs it; name other scores by --proxy; three networks drawn have: {others}"
         ) from error
     if not any(value > DEAD for value in columns[shown]):
         raise UnsupportedNetworkError(

@@ -30,10 +30,10 @@ import numpy as np
 
 from sartor._parent import die_with
 from sartor._threads import one_thread
-from sartor.errors import InputError, MissingExtraError, SartorError
-from sartor.estimators.proxies._proxy import LEAST, load, score
+from sartor.errors import InputError, MissingExtraError, SartorError, UnsupportedNetworkError
+from sartor.estimators.proxies._proxy import DEAD, LEAST, load, score
 from sartor.estimators.proxies.aggregate import AGGREGATE, INGREDIENTS, aggregate
-from sartor.registry import find
+from sartor.registry import find, specs
 from sartor.space import Architecture, Space
 
 if TYPE_CHECKING:
@@ -157,6 +157,21 @@ def survey(
     write(columns, out)
     journal.path.unlink(missing_ok=True)
     return columns
+
+
+def supporting(subject: Subject, *, num: int = 3, batch_size: int = 32, seed: int = 0) -> list[str]:
+    """Returns the names of the proxies that score all of some networks, drawn by ``seed``."""
+    space, _ = subject.open()
+    texts = [architecture.to_json() for architecture in _chosen(space, num, np.random.default_rng([seed, 23]))]
+    found = []
+    for name in specs("proxies"):
+        try:
+            scores = _scored(subject, (name,), batch_size, (seed,), texts)
+        except UnsupportedNetworkError:
+            continue
+        if any(each[name] > DEAD for each in scores.values()):
+            found.append(name)
+    return found
 
 
 def _chosen(space: Space, num: int | None, rng: np.random.Generator) -> list[Architecture]:
