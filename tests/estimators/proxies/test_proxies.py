@@ -214,7 +214,7 @@ def test_what_a_proxy_cannot_look_at_is_refused_by_name():
 
 def test_networks_without_the_derivatives_that_a_proxy_needs_are_refused_by_name():
     gated = nn.Sequential(nn.Linear(3, 4), nn.Hardsigmoid(), nn.Linear(4, 2))
-    with pytest.raises(UnsupportedNetworkError, match="grasp cannot score Sequential: .*no second derivative.*hardsigm"):
+    with pytest.raises(UnsupportedNetworkError, match="grasp cannot score Sequential: .*second derivative.*hardsigm"):
         value_of("grasp", gated, [torch.randn(4, 3)])
     assert value_of("snip", gated, [torch.randn(4, 3)]) > 0
 
@@ -226,7 +226,7 @@ def test_networks_without_the_derivatives_that_a_proxy_needs_are_refused_by_name
         def forward(self, times, marks):
             return self.layer(marks)
 
-    with pytest.raises(UnsupportedNetworkError, match="jacov cannot score Second: its output has no gradient by its fir"):
+    with pytest.raises(UnsupportedNetworkError, match="jacov cannot score Second: its output has no gradient"):
         value_of("jacov", Second(), [torch.randn(4, 1), torch.randn(4, 3)])
 
 

@@ -232,7 +232,7 @@ def test_the_command_scores_lists_and_refuses(tmp_path, capsys):
         (["score", "mbconv", "--n", "none"], "--n is a number"),
         (["score", "tables", "--data", "x.csv", "--target", "y"], "x.csv is not there"),
         (["score", "tables", "--n", "2", "--proxy", "macs", "--out", str(out)], "macs finds all 2 networks dead"),
-        (["score", "events", "--n", "2", "--out", str(out)], "name other scores by --proxy; three networks drawn have: grad-norm"),
+        (["score", "events", "--n", "2", "--out", str(out)], "by --proxy; three networks drawn have: grad-norm"),
         (["score", "mbconv", "--dataset", "x"], "give --table DIR too"),
         (["score", "mbconv", "--size", "0"], "at least 1 pixel a side"),
         (["score", "mbconv", "--out", str(tmp_path)], "got the folder"),
