@@ -62,7 +62,7 @@ def run(
     batch_size
         Proposals asked before any of them is told.
     low_fidelities
-        Also offer the table's shorter trainings; a strategy that has no use for them is put within asha, as in a search.
+        Also offer the table's shorter trainings; a strategy that trains all in full is put within asha, as in a search.
     """
     console = Console()
     if name is None:
