@@ -508,6 +508,13 @@ def _search(
         deadline=deadline,
         on_event=_Watch(job, run.id, trials, deadline),
     )
+    is_search = job.alone is None and (job.weights is None or job.weights.derived is None)
+    # With a time budget it may as well be that time was over.
+    if is_search and budget_s is None and trials is not None and len(found) < trials:
+        text = f"the search ended after {len(found)} trials: its strategy had nothing left to propose"
+        if text not in [detail for _, _, detail in record.log(run.id)]:
+            record.log(run.id, "note", text)
+            job.say(Note(text))
     _check_found(job, run, found, budget_s)
     _say_what_transferred(job, record, run, found)
     record.set_state(run.id, "complete")
