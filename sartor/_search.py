@@ -124,7 +124,8 @@ def search(
             (shorter rungs are left out where they would be under 40 steps).
         objectives: Costs to trade against the primary metric; by default the first limited one, else latency.
         epochs: Length of a full training; by default from the size of the data and the budget.
-        finalists: How many architectures of the front are retrained from scratch and tested (the baseline besides).
+        finalists: How many architectures of the front are retrained from scratch and tested (the baseline besides): the
+            best in the primary metric, then those that cover most of the front with it.
         seed: Same seed, same result, whatever the number of workers.
         slots: Evaluations that the strategy may have outstanding; part of what makes a search repeatable.
         workers: Worker processes, by default one a core; 0 runs everything in this process.
@@ -517,6 +518,13 @@ def _search(
         deadline=deadline,
         on_event=_Watch(job, run.id, trials, deadline),
     )
+    is_search = job.alone is None and (job.weights is None or job.weights.derived is None)
+    # With a time budget it may as well be that time was over.
+    if is_search and budget_s is None and trials is not None and len(found) < trials:
+        text = f"the search ended after {len(found)} trials: its strategy had nothing left to propose"
+        if text not in [detail for _, _, detail in record.log(run.id)]:
+            record.log(run.id, "note", text)
+            job.say(Note(text))
     _check_found(job, run, found, budget_s)
     _say_what_agreed(job, record, run, found, start.scored)
     record.set_state(run.id, "complete")
@@ -717,7 +725,7 @@ def _check_found(job: _Job, run: RunInfo, found: Sequence[Trial], budget_s: floa
 
 
 def choose_finalists(found: Sequence[Trial], goals: Goals, num: int) -> list[Trial]:
-    """Returns up to ``num`` trials to retrain: the search's front, spread over it, then the next best by the primary.
+    """Returns up to ``num`` trials to retrain: those that cover most of the front, then the next best by the primary.
 
     Args:
         found: Trials of the search, in any state.
@@ -728,11 +736,11 @@ def choose_finalists(found: Sequence[Trial], goals: Goals, num: int) -> list[Tri
     devices = goals.devices
     if devices:
         # Of each device's front a share; a trial may stand on several.
-        fronts = [_spread(list(Front(found, goals.on(device))), goals, num) for device in devices]
+        fronts = [Front(found, goals.on(device)).covering(num) for device in devices]
         turns = (trial for row in itertools.zip_longest(*fronts) for trial in row if trial is not None)
         front = list({trial.number: trial for trial in turns}.values())[:num]
     else:
-        front = _spread(list(Front(found, goals)), goals, num)
+        front = Front(found, goals).covering(num)
     taken = {t.architecture for t in front}
     # Among the rest, scores compare only at one fidelity: the highest reached comes first.
     rest = sorted(
@@ -746,19 +754,6 @@ def choose_finalists(found: Sequence[Trial], goals: Goals, num: int) -> list[Tri
             taken.add(trial.architecture)
             front.append(trial)
     return front
-
-
-def _spread(front: list[Trial], goals: Goals, num: int) -> list[Trial]:
-    """Returns at most ``num`` trials evenly over a front, the best in the primary objective among them."""
-    if len(front) <= num:
-        return front
-    primary = goals.primary
-    best = min(range(len(front)), key=lambda i: primary.loss(front[i].values[primary.name]))
-    spread = {int(round(x)) for x in np.linspace(0, len(front) - 1, num)}
-    if best not in spread:
-        spread.discard(min(spread, key=lambda i: abs(i - best)))
-        spread.add(best)
-    return [front[i] for i in sorted(spread)]
 
 
 def training_s(trial: Trial, found: Sequence[Trial], full: Fidelity) -> float:

@@ -26,6 +26,8 @@ __all__ = ["Front", "crowding_distance", "domination_ranks", "hypervolume", "non
 Losses = npt.NDArray[np.float64]
 _ROWS_AT_ONCE = 1024
 """Rows of the domination table made at once, so that its memory is bounded."""
+_FARTHEST = 3.0
+"""From the best to what counts at all, in distances from the best to the median."""
 
 
 def non_dominated(losses: npt.ArrayLike) -> npt.NDArray[np.bool_]:
@@ -204,6 +206,7 @@ class Front(Sequence[Trial]):
         self._trials = tuple(self._feasible[i] for i in order)
         self._losses = losses[order]
         self._losses.flags.writeable = False
+        self._all_losses = losses
 
     def on(self, device: str) -> Front:
         """Returns the front of one device, of a search for several: what it beats there alone.
@@ -229,6 +232,40 @@ class Front(Sequence[Trial]):
     def losses(self) -> Losses:
         """Losses of the trials, shape ``(num_trials, num_objectives)``, smaller is better; read-only."""
         return self._losses
+
+    def covering(self, num: int) -> list[Trial]:
+        """Returns at most ``num`` trials that stand for the front, in its order.
+
+        The best in the primary objective, then always the one that adds most hypervolume: greedy subset selection
+        (Guerreiro, Fonseca and Paquete 2016, doi:10.1162/EVCO_a_00188); costs count by their logarithms. The reference
+        is the worst of all feasible trials, but no farther from the best than three times the median, so that one
+        outlier does not make the others alike. The cheapest trials, often no better than chance, add little.
+
+        Raises:
+            InputError: ``num`` is below 1.
+        """
+        if num < 1:
+            raise InputError(f"expected at least 1 trial of the front, got {num}")
+        if len(self) <= num:
+            return list(self)
+        points, every = self._scaled(self._losses), self._scaled(self._all_losses)
+        best = every.min(0)
+        reference = np.minimum(every.max(0), best + _FARTHEST * (np.median(every, 0) - best))
+        by_primary = np.argsort(points[:, 0], kind="stable").tolist()
+        chosen = by_primary[:1]
+        while len(chosen) < num:
+            # Of those that add nothing the best in the primary objective comes first.
+            rest = [i for i in by_primary if i not in chosen]
+            chosen.append(max(rest, key=lambda i: hypervolume(points[[*chosen, i]], reference)))
+        return [self[i] for i in sorted(chosen)]
+
+    def _scaled(self, losses: Losses) -> Losses:
+        """Returns losses with those that are costs, above 0, as logarithms."""
+        scaled = losses.copy()
+        for column, objective in enumerate(self.goals.objectives):
+            if unit_of(objective.name) is not None and (self._all_losses[:, column] > 0).all():
+                scaled[:, column] = np.log(losses[:, column])
+        return scaled
 
     def pick(self, *limits: Limit | str, by: str | None = None) -> Trial:
         """Returns the best trial that meets further limits.

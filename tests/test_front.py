@@ -172,3 +172,45 @@ def test_a_front_of_one_objective_is_its_best() -> None:
     front = Front([make_trial(1, 0.6, 0.5), make_trial(2, 0.8, 0.5)], goals)
     assert [trial.number for trial in front] == [2]
     assert front.hypervolume([0.5]) == pytest.approx(0.3)
+
+
+def test_trials_that_stand_for_a_front_are_the_best_and_those_that_cover_most() -> None:
+    goals = Goals((Objective("accuracy"), Objective("latency_ms", "min")))
+    # The cheapest is at chance, three are good at different prices, and one is dominated.
+    found = [(0.1, 0.001), (0.6, 0.1), (0.8, 0.5), (0.9, 1.0), (0.91, 4.0), (0.3, 4.0)]
+    front = Front([make_trial(i, *each) for i, each in enumerate(found)], goals)
+    assert [t.number for t in front.covering(1)] == [4]
+    assert [t.number for t in front.covering(2)] == [1, 4]
+    assert [t.number for t in front.covering(4)] == [1, 2, 3, 4]
+    assert front.covering(9) == list(front)
+    with pytest.raises(InputError, match="at least 1"):
+        front.covering(0)
+
+
+def test_one_outlier_does_not_decide_what_stands_for_a_front() -> None:
+    goals = Goals((Objective("loss", "min"), Objective("latency_ms", "min")))
+    losses = [(1e9, 0.001), (1.0, 0.1), (0.5, 0.5), (0.4, 1.0), (0.39, 4.0)]
+    trials = [make_trial(i, 0.5, latency) for i, (_, latency) in enumerate(losses)]
+    for trial, (loss, _) in zip(trials, losses, strict=True):
+        trial.metrics = {"loss": loss}
+    assert [t.number for t in Front(trials, goals).covering(2)] == [2, 4]
+
+
+@pytest.mark.parametrize("num_objectives", [1, 2, 3])
+def test_what_stands_for_a_front_covers_more_than_as_many_drawn(num_objectives: int) -> None:
+    rng = np.random.default_rng(num_objectives)
+    names = ("accuracy", "latency_ms", "params")[:num_objectives]
+    goals = Goals(tuple(Objective(name, "max" if name == "accuracy" else "min") for name in names))
+    trials = []
+    for i in range(60):
+        trials.append(make_trial(i, float(rng.random()), float(np.exp(rng.normal()))))
+        trials[-1].costs["params"] = Figure(float(np.exp(rng.normal())))
+    front = Front(trials, goals)
+    chosen = front.covering(4)
+    worst = {name: (min if name == "accuracy" else max)(t.values[name] for t in trials) for name in names}
+    drawn = [
+        Front([front[i] for i in rng.choice(len(front), min(4, len(front)), replace=False)], goals).hypervolume(worst)
+        for _ in range(20)
+    ]
+    assert max(front, key=lambda t: t.values["accuracy"]) in chosen and len(chosen) == min(4, len(front))
+    assert Front(chosen, goals).hypervolume(worst) >= np.mean(drawn)

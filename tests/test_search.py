@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import sartor
+from docs.own_network import Mine
 from sartor._export import export_trial
 from sartor._progress import FinalistsChosen, SearchDone, SearchProgress
 from sartor._search import choose_finalists
@@ -243,6 +244,23 @@ def test_five_lines_of_python_give_a_front_and_tell_what_happens(tmp_path):
     assert best.costs["params"].value <= 60_000 and 0 <= best.metrics["test.accuracy"] <= 1
     kinds = {type(event) for event in events}
     assert {SearchProgress, FinalistsChosen, SearchDone} <= kinds
+
+
+class Two(Mine):
+    """Of two architectures."""
+
+    def space(self):
+        return Mine.space(self).given({"depth": 1, "width": 8})
+
+    def baseline(self):
+        return next(iter(self.space()))
+
+
+def test_a_search_that_has_tried_all_says_so(tmp_path):
+    notes = []
+    options = {"epochs": 0.1, "objectives": ["params"], "finalists": 1, "workers": 0, "halving": False}
+    sartor.search(Two(), trials=5, out=tmp_path, on_event=lambda event: notes.append(str(event)), **options)
+    assert any("ended after 2 trials: its strategy had nothing left to propose" in note for note in notes)
 
 
 def test_a_search_can_begin_with_what_training_free_scores_call_best(tmp_path):

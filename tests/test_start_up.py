@@ -74,3 +74,9 @@ def test_every_conformance_suite_is_there():
 
     for name in sartor.testing.__all__:
         assert callable(getattr(sartor.testing, name))
+
+
+@pytest.mark.parametrize("module", ["sartor", "sartor.cli"])
+def test_the_command_line_is_a_module_too(module):
+    done = subprocess.run([sys.executable, "-m", module, "--version"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and done.stdout.strip(), done.stderr

@@ -2,7 +2,6 @@
 
 # Annotations are read at run time: the task's own options are only known then.
 import dataclasses
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -123,7 +122,6 @@ def _command(spec: TaskSpec, options_type: type[Any]) -> Callable[..., None]:
         """
         from sartor.compress.pipeline import of_model
 
-        sys.path.insert(0, "")
         _run(
             lambda: of_model(model, weights, spec.load()(data, **dataclasses.asdict(options))),
             steps, option or (), limits=limit or (), epochs=epochs, seed=seed, out=out, resume=resume,

@@ -4,6 +4,7 @@
 import dataclasses
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +20,7 @@ from sartor.errors import InputError, MissingExtraError, UnsupportedNetworkError
 from sartor.estimators.proxies import DEAD, load
 from sartor.estimators.proxies.aggregate import AGGREGATE, INGREDIENTS
 from sartor.estimators.proxies.calibration import CALIBRATED, LEAST, calibrated, spread
-from sartor.estimators.proxies.survey import SHORT_TRAINING, Subject, survey, trained, write
+from sartor.estimators.proxies.survey import SHORT_TRAINING, Subject, supporting, survey, trained, write
 from sartor.registry import TaskSpec, specs
 from sartor.space import Architecture
 
@@ -169,8 +170,9 @@ def _score(subject: Subject, how: Scoring, truth: Any = None) -> None:
     except UnsupportedNetworkError as error:
         if how.proxy:
             raise
+        others = ", ".join(supporting(subject, batch_size=how.batch_size, seed=how.seed)) or "none"
         raise UnsupportedNetworkError(
-            f"{error}: the aggregate needs it; name other scores, such as --proxy jacov --proxy zico --proxy macs"
+            f"{error}: the aggregate needs it; name other scores by --proxy; three networks drawn have: {others}"
         ) from error
     if not (how.short_training or any(value > DEAD for value in columns[shown])):
         raise UnsupportedNetworkError(
@@ -185,8 +187,16 @@ def _score(subject: Subject, how: Scoring, truth: Any = None) -> None:
 
 def _ranked(subject: Subject, names: list[str], how: Scoring, truth: Any) -> tuple[dict[str, list[Any]], str]:
     """Returns the columns, also written to the file, and the name of the one that ranks."""
-    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=Console(file=sys.stderr)) as bar:
-        task = bar.add_task("scoring", total=None)
+    bar = Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=Console(file=sys.stderr))
+    task = bar.add_task("scoring", total=None)
+    with ExitStack() as until_now:
+
+        def show(done: int, total: int) -> None:
+            # What is wrong with the arguments or the data is said before anything is drawn.
+            if not bar.live.is_started:
+                until_now.enter_context(bar)
+            bar.update(task, completed=done, total=total)
+
         columns = survey(
             subject,
             names,
@@ -198,14 +208,12 @@ def _ranked(subject: Subject, names: list[str], how: Scoring, truth: Any) -> tup
             fold=how.fold,
             steps=how.short_training,
             workers=how.workers,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=show,
         )
         shown = next(name for name in (SHORT_TRAINING[0], AGGREGATE, *names) if name in columns)
         if how.calibrate is not None:
             bar.update(task, description="training", completed=0, total=how.calibrate)
-            columns[CALIBRATED] = _calibrated(
-                columns, shown, subject, truth, how, lambda done, total: bar.update(task, completed=done, total=total)
-            )
+            columns[CALIBRATED] = _calibrated(columns, shown, subject, truth, how, show)
             shown = CALIBRATED
     return columns, shown
 

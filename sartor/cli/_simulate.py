@@ -18,6 +18,9 @@ from sartor.goals import Limit
 from sartor.registry import find, specs
 from sartor.strategies._auto import AUTO, choose
 
+HALVING = "asha"
+"""The strategy around those that train everything in full, where trainings may be shorter."""
+
 
 def run(
     name: Annotated[str | None, Parameter(show=True)] = None,
@@ -59,7 +62,7 @@ def run(
     batch_size
         Proposals asked before any of them is told.
     low_fidelities
-        Also offer the strategy the table's shorter trainings.
+        Also offer the table's shorter trainings; a strategy that trains all in full is put within asha, as in a search.
     """
     console = Console()
     if name is None:
@@ -71,13 +74,19 @@ def run(
     find("tables", name)
     if table is None:
         raise InputError(f"--table DIR names the folder of the files of {name}")
-    if seeds < 1:
-        raise InputError(f"--seeds must be at least 1, got {seeds}")
+    for option, value in (("queries", queries), ("seeds", seeds), ("batch-size", batch_size)):
+        if value < 1:
+            raise InputError(f"--{option} must be at least 1, got {value}")
     loaded = load(table, name, dataset)
     if strategy == AUTO:
         strategy, why = choose(loaded.space, queries)
         console.print(f"strategy {strategy}: {why}", highlight=False)
-    make = find("strategies", strategy).load()
+    spec = find("strategies", strategy)
+    make = spec.load()
+    if low_fidelities and not spec.promotes:
+        # As in a search: alone it would train everything in full.
+        make = partial(find("strategies", HALVING).load(), sampler=strategy)
+        strategy = f"{strategy} within {HALVING}"
     limits = [Limit.parse(text) for text in limit or []]
     fidelities = tuple(loaded.fidelities) if low_fidelities else None
     at = checkpoints(queries)
@@ -98,7 +107,7 @@ def run(
     unit = f" in {loaded.unit}" if loaded.unit else ""
     console.print(
         f"{loaded.name}: {len(loaded):,} architectures, best {loaded.metric} {loaded.best():.6g}{loaded.unit};"
-        f" {strategy}, {seeds} seeds",
+        f" {strategy}, {seeds} seed{'s' if seeds > 1 else ''}",
         highlight=False,
     )
     console.print(f"mean regret{unit} +- standard error after so many queries", highlight=False)

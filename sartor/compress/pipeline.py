@@ -23,7 +23,7 @@ from sartor._threads import one_thread
 from sartor.engine import open_task
 from sartor.errors import ExportError, InputError, MissingExtraError, RecordError, SartorError, near
 from sartor.goals import Limit
-from sartor.registry import CompressorSpec, find, importable, resolve
+from sartor.registry import CompressorSpec, find, importable, located, resolve
 from sartor.runs import Record, RunInfo
 from sartor.space import Architecture
 from sartor.trials import Fidelity, Figure, Proposal, Trial, derive_seed
@@ -144,10 +144,11 @@ def of_run(out: str | Path, run_id: str = "latest", which: str = "chosen") -> So
         if run.kind == "final" and run.parent:
             run = record.run(run.parent)
         if run.kind == KIND:
-            network = _load_last(record, run)
+            # First, as classes of the network may be where the task is.
+            task = open_task(run.config["task"])
             return Source(
-                network,
-                open_task(run.config["task"]),
+                _load_last(record, run),
+                task,
                 Architecture(run.config["architecture"]),
                 {"run": run.id},
                 run.config["task_name"],
@@ -186,10 +187,7 @@ def of_model(model: str | Callable[[], nn.Module], weights: str | Path, task: Ta
 
     if isinstance(model, str):
         target = model
-        try:
-            make = resolve(model)
-        except (ImportError, AttributeError) as error:
-            raise InputError(f"--model {model}: {error}; expected module:function or file.py:function") from error
+        make = located(model, "--model", "module:function or file.py:function")
     else:
         make, target = model, importable(f"{model.__module__}:{model.__qualname__}")
     network = make() if callable(make) else make
@@ -687,4 +685,4 @@ def _load_last(record: Record, run: RunInfo, number: int | None = None) -> nn.Mo
 def _modules_of(source: Mapping[str, Any]) -> None:
     """Imports the script that classes of the network are from, where it is one."""
     if "model" in source:
-        resolve(str(source["model"]))
+        located(str(source["model"]), "--model", "it where it was when the network was compressed first")

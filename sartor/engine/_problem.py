@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sartor.engine._references import check_reachable
 from sartor.errors import InputError
 from sartor.goals import Limit
-from sartor.registry import importable, resolve
+from sartor.registry import importable, located, resolve
 from sartor.trials import Fidelity
 
 if TYPE_CHECKING:
@@ -24,12 +24,14 @@ DeviceReference = str | tuple[str, Mapping[str, Any]]
 
 
 def open_task(reference: Mapping[str, Any]) -> Task:
-    """Returns the task of ``Task.reference()``, made anew.
+    """Returns the task of ``Task.reference()``, made anew; modules of the working directory count.
 
     Raises:
         InputError: its class cannot be found.
     """
-    task: Task = resolve(importable(str(reference["class"])))(reference["source"], **reference["options"])
+    target = importable(str(reference["class"]))
+    make = located(target, "the task", "it where it was when it was used first: in the working directory, or installed")
+    task: Task = make(reference["source"], **reference["options"])
     return task
 
 

@@ -49,11 +49,7 @@ def explain_run(record: Record, run_id: str, objectives: Sequence[str] = ()) -> 
         if name not in known and name not in directions:
             raise InputError(f"no trial of {run.id} has {name!r}{near(name, known)}")
     wanted = [directions.get(name, Objective(name, "min")) for name in objectives] or goals.objectives
-    task = run.config["task"]
-    try:
-        space = open_task(task).space()
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"the task of {run.id}, {task['class']}, cannot be found again: {error}") from error
+    space = open_task(run.config["task"]).space()
     if space.fingerprint != run.config["space"]:
         raise InputError(
             f"the space of {run.id} is {run.config['space']}, but its task now has {space.fingerprint}: explain it"

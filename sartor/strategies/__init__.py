@@ -16,6 +16,7 @@
 | ``reinforce`` | a controller trained by policy gradient (Zoph and Le 2017) | many cheap evaluations |
 | ``ppo`` | the same by proximal policy optimisation (Zoph et al. 2018) | the same, results late |
 | ``conditional-generator`` | a Transformer under conditions (An et al. 2024) | limits that differ by device |
+| ``transfer`` | Gaussian processes over earlier searches (Feurer et al. 2018) | the space was searched before |
 | ``warm-start`` | training-free scores (Abdelfattah et al. 2021) before any of these | such scores are at hand |
 | ``asha`` | asynchronous successive halving (Li et al. 2020) around any of these | whenever trainings can be short |
 | ``hyperband`` | the same from several fidelities (Li et al. 2018) | short trainings may mislead |

@@ -94,7 +94,8 @@ def warm_start(
     check_at_least("num_candidates", num_candidates, 1)
     if scores is None:
         raise InputError(
-            "warm-start needs scores: a function that gives each of the architectures a number, from Python"
+            "warm-start needs scores: a function that gives each of the architectures a number, from Python;"
+            " sartor search --promising N begins any strategy with the best by training-free scores"
         )
     if strategy == SPEC.name:
         raise InputError(f"warm-start begins another strategy, not {strategy!r}: e.g. evolution")

@@ -36,6 +36,13 @@ def test_regrets_of_both_protocols_are_printed(folder: Path, capsys: pytest.Capt
     assert code == 0 and "noisy" not in out
 
 
+def test_shorter_trainings_are_used_by_every_strategy(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tokens = ["nasbench_macro", "--table", str(folder), "--queries", "6", "--seeds", "1", "--low-fidelities"]
+    for strategy, said in (("random", "; random within asha, 1 seed mean"), ("hyperband", "; hyperband, 1 seed mean")):
+        code, out, _ = _run(capsys, *tokens, "--strategy", strategy)
+        assert code == 0 and said in " ".join(out.split())
+
+
 def test_without_a_name_the_tables_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = _run(capsys)
     assert code == 0 and "nasbench201" in out and "transnasbench101_micro" in out
@@ -52,7 +59,8 @@ def test_without_a_name_the_tables_are_listed(capsys: pytest.CaptureFixture[str]
         (["nasbench_macro", "--table", "HERE", "--limit", "params=5"], "the least params is 1000"),
         (["nasbench_macro", "--table", "HERE", "--limit", "latency=5ms"], "no cost 'latency_ms'"),
         (["nasbench_macro", "--table", "HERE", "--seeds", "0"], "at least 1"),
-        (["nasbench_macro", "--table", "HERE", "--strategy", "random", "--queries", "0"], "at least 1"),
+        (["nasbench_macro", "--table", "HERE", "--queries", "0"], "--queries must be at least 1"),
+        (["nasbench_macro", "--table", "HERE", "--batch-size", "0"], "--batch-size must be at least 1"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line(tokens: list[str], said: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

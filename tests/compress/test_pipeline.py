@@ -20,6 +20,16 @@ from sartor.tasks.tables.task import Tables
 from tests.compress.networks import Small
 
 
+def test_a_network_of_the_working_directory_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task) -> None:
+    (tmp_path / "network_found_here.py").write_text("from tests.compress.networks import Small\n")
+    torch.save(Small().state_dict(), tmp_path / "weights.pt")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    assert isinstance(of_model("network_found_here:Small", "weights.pt", task).network, Small)
+    with pytest.raises(InputError, match="--model network_gone:Small: No module named 'network_gone'"):
+        of_model("network_gone:Small", "weights.pt", task)
+
+
 def wider() -> nn.Module:
     return Small(24)
 

@@ -467,6 +467,17 @@ def test_a_task_of_a_script_is_reached_by_the_script_file(tmp_path: Path) -> Non
     assert isinstance(task, Task) and task.baseline()["a"] == 5
 
 
+def test_a_task_of_the_working_directory_is_found_by_the_installed_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "task_found_here.py").write_text("from tests.engine.light import Light as Mine\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    assert isinstance(open_task({"class": "task_found_here:Mine", "source": None, "options": {}}), Task)
+    with pytest.raises(InputError, match="the task task_gone:Mine: No module named 'task_gone'; expected it where"):
+        open_task({"class": "task_gone:Mine", "source": None, "options": {}})
+
+
 def test_a_script_that_starts_its_search_unguarded_is_told_so(tmp_path: Path) -> None:
     done = script(tmp_path, "go()")
     assert done.returncode == 1

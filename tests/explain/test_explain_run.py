@@ -56,7 +56,7 @@ def test_another_space_or_task_than_was_searched_is_refused(tmp_path: Path) -> N
     with pytest.raises(InputError, match="explain it with the version and options"):
         explain_run(recorded(tmp_path / "a", space="0123456789abcdef"), "cells-1")
     gone = {"class": "tests.explain.gone:Cells", "source": None, "options": {}}
-    with pytest.raises(InputError, match=r"tests\.explain\.gone:Cells, cannot be found again"):
+    with pytest.raises(InputError, match=r"the task tests\.explain\.gone:Cells: No module named .* expected it where"):
         explain_run(recorded(tmp_path / "b", task=gone), "cells-1")
 
 

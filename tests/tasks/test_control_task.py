@@ -483,15 +483,22 @@ def test_an_expert_may_be_given_and_single_steps_are_counted(odd) -> None:
     assert metrics["return"] == 1
 
 
+def test_an_expert_of_the_working_directory_is_found(odd, tmp_path, monkeypatch) -> None:
+    (tmp_path / "expert_found_here.py").write_text("def act(observation):\n    return 1.0\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    Control("Single-v0", expert="expert_found_here:act", **QUICK)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"expert": f"{__file__}:choose_nobody"}, "is not there"),
+        ({"expert": f"{__file__}:choose_nobody"}, "has no attribute 'choose_nobody'"),
         ({"expert": f"{__file__}:choose_nothing"}, "the expert did nan: expected 1 finite numbers"),
         ({"hide": "cosin"}, "no observation 'cosin'; did you mean 'cosine'"),
         ({"hide": "0,1,2"}, "all 3 observations are withheld"),
         ({"learning": "imitating"}, "no learning 'imitating'; did you mean 'imitation'"),
-        ({"learning": "dagger", "expert": f"{__file__}:choose_nobody"}, "is not there"),
+        ({"learning": "dagger", "expert": f"{__file__}:choose_nobody"}, "has no attribute 'choose_nobody'"),
         ({"demonstrations": 1}, "expected at least 2 episodes"),
         ({"window": 1}, "at least 2 steps"),
         ({"discount": 1.0}, "between 0 and 1"),

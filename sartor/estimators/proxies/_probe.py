@@ -317,7 +317,9 @@ class Probe:
         _ = self.output
         if not self._first.requires_grad:
             raise LookupError("its inputs are whole numbers, which have no gradient")
-        (gradient,) = torch.autograd.grad(self.output.sum(), self._first, retain_graph=True)
+        (gradient,) = torch.autograd.grad(self.output.sum(), self._first, retain_graph=True, allow_unused=True)
+        if gradient is None:
+            raise LookupError("its output has no gradient by its first input")
         return gradient
 
     # --- passes of their own

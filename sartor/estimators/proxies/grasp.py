@@ -29,7 +29,13 @@ def _score(probe: Probe) -> float:
     pairs = [(p, g) for p, g in zip(probe.parameters, found, strict=True) if g is not None]
     product = sum((gradient * gradient.detach()).sum() for _, gradient in pairs)
     assert isinstance(product, torch.Tensor)
-    curved = torch.autograd.grad(product, [p for p, _ in pairs], retain_graph=True, allow_unused=True)
+    try:
+        curved = torch.autograd.grad(product, [p for p, _ in pairs], retain_graph=True, allow_unused=True)
+    except RuntimeError as error:
+        # Of an operation such as hardsigmoid; torch tells it by its message alone.
+        if "is not implemented" not in str(error):
+            raise
+        raise LookupError(f"torch has no second derivative of it ({error})") from None
     return -float(sum((p.detach() * c).sum() for (p, _), c in zip(pairs, curved, strict=True) if c is not None))
 
 

@@ -17,6 +17,7 @@ import json
 import math
 import multiprocessing
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -30,10 +31,10 @@ import numpy as np
 
 from sartor._parent import die_with
 from sartor._threads import one_thread
-from sartor.errors import InputError, MissingExtraError, SartorError
-from sartor.estimators.proxies._proxy import LEAST, load, score
+from sartor.errors import InputError, MissingExtraError, SartorError, UnsupportedNetworkError
+from sartor.estimators.proxies._proxy import DEAD, LEAST, load, score
 from sartor.estimators.proxies.aggregate import AGGREGATE, INGREDIENTS, aggregate
-from sartor.registry import find
+from sartor.registry import find, specs
 from sartor.space import Architecture, Space
 from sartor.trials import Fidelity
 
@@ -113,7 +114,7 @@ def survey(
         fold: Score architectures once that compute the same, see `representatives`.
         steps: Of a short training of each on the data of a task; None: nothing is trained.
         workers: Processes, one thread each.
-        progress: Told how many are done, of how many.
+        progress: Told how many are done, of how many: before the first is scored, and after each few.
 
     Raises:
         InputError: Unknown names; nothing to score by; ``num``, ``num_seeds`` or ``steps`` below 1; ``fold`` in a space
@@ -125,14 +126,14 @@ def survey(
     load(*proxies)
     _parquet()
     for name, value, least in (
-        ("workers", workers, 1),
-        ("size", subject.size, 1),
-        ("seed", seed, 0),
-        ("num_seeds", num_seeds, 1),
-        ("steps", 1 if steps is None else steps, 1),
+        ("worker", workers, 1),
+        ("pixel a side", subject.size, 1),
+        ("seed", num_seeds, 1),
+        ("as the seed", seed, 0),
+        ("step", 1 if steps is None else steps, 1),
     ):
         if value < least:
-            raise InputError(f"{name} is at least {least}, got {value}")
+            raise InputError(f"expected at least {least} {name}, got {value}")
     if Path(out).is_dir():
         raise InputError(f"expected a file to write, got the folder {out}")
     if batch_size < LEAST:
@@ -144,8 +145,7 @@ def survey(
     space, task = subject.open()
     chosen = _chosen(space, num, np.random.default_rng([seed, 23]))
     texts = [architecture.to_json() for architecture in chosen]
-    size = partial(_num_parameters, space, task)
-    scored = [texts[row] for row in representatives(space, chosen, size)] if fold else texts
+    scored = [texts[row] for row in representatives(space, chosen, _sizes(space, task))] if fold else texts
     seeds = tuple(range(seed, seed + num_seeds))
     journal = _Journal(Path(f"{out}.journal"), _identity(subject, space, task, proxies, batch_size, seeds, steps))
     different = list(dict.fromkeys(scored))
@@ -153,6 +153,8 @@ def survey(
     work = partial(_scored, subject, tuple(proxies), batch_size, seeds, steps)
     parts = [todo[i : i + _PER_CALL] for i in range(0, len(todo), _PER_CALL)]
     done = len(different) - len(todo)
+    if progress is not None:
+        progress(done, len(different))
     with journal:
         for found in _computed(work, parts, workers):
             journal.add(found)
@@ -167,6 +169,21 @@ def survey(
     write(columns, out)
     journal.path.unlink(missing_ok=True)
     return columns
+
+
+def supporting(subject: Subject, *, num: int = 3, batch_size: int = 32, seed: int = 0) -> list[str]:
+    """Returns the names of the proxies that score all of some networks, drawn by ``seed``."""
+    space, _ = subject.open()
+    texts = [architecture.to_json() for architecture in _chosen(space, num, np.random.default_rng([seed, 23]))]
+    found = []
+    for name in specs("proxies"):
+        try:
+            scores = _scored(subject, (name,), batch_size, (seed,), None, texts)
+        except UnsupportedNetworkError:
+            continue
+        if any(each[name] > DEAD for each in scores.values()):
+            found.append(name)
+    return found
 
 
 def _chosen(space: Space, num: int | None, rng: np.random.Generator) -> list[Architecture]:
@@ -209,6 +226,23 @@ def representatives(
         for row in rows:
             found[row] = first
     return found
+
+
+def _sizes(space: Space, task: Task | None) -> Callable[[Architecture], float]:
+    """Returns the number of parameters: one is built and counted of those that choose the same in another order.
+
+    Elsewhere than in a cell of edges another order may have other numbers of channels. It decides no more than which of
+    several architectures that compute the same stands for all.
+    """
+    known: dict[tuple[tuple[str, str], ...], float] = {}
+
+    def size(architecture: Architecture) -> float:
+        chosen = tuple(sorted((re.sub(r"\d+", "", key), str(value)) for key, value in architecture.items()))
+        if chosen not in known:
+            known[chosen] = _num_parameters(space, task, architecture)
+        return known[chosen]
+
+    return size
 
 
 def _num_parameters(space: Space, task: Task | None, architecture: Architecture) -> float:

@@ -32,7 +32,7 @@ def read(
         unbounded: Those of ``columns`` that may hold gaps, NaN and infinities; gaps become NaN.
 
     Raises:
-        InputError: No such file, not parquet, no such column, another number of rows, a gap, NaN or infinity.
+        InputError: No such file, not parquet, damaged, no such column, another number of rows, a gap, NaN, infinity.
         MissingExtraError: pyarrow is not installed.
     """
     path = Path(folder) / file
@@ -53,7 +53,7 @@ def read(
         if missing:
             raise InputError(f"{path} has no column {missing[0]!r}{near(missing[0], known)}")
         table = pq.read_table(path, columns=list(columns))
-    except pa.ArrowInvalid as error:
+    except (OSError, pa.ArrowException) as error:
         raise InputError(f"{path} cannot be read as parquet: {error}") from error
     if num_rows is not None and len(table) != num_rows:
         raise InputError(f"{path} has {len(table):,} rows, expected {num_rows:,}")

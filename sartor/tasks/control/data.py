@@ -14,7 +14,7 @@ import numpy as np
 from sartor.columns import SUFFIXES, Column, column_named, read_columns
 from sartor.data import TEST, TRAIN, VALIDATION, Rows, Sealed, Splits, share_out
 from sartor.errors import DataError, InputError, near
-from sartor.registry import resolve
+from sartor.registry import located
 from sartor.tasks.control.environments import Actions, Environment, Episodes, Policy, by_row
 from sartor.tasks.control.options import Options
 from sartor.units import listed
@@ -156,10 +156,9 @@ class Source:
         if self.options.expert is not None:
             if self.environment is None:
                 raise InputError("an expert acts in an environment: name it by environment")
-            try:
-                control: Callable[[np.ndarray], Any] = resolve(self.options.expert)
-            except (ModuleNotFoundError, AttributeError) as error:
-                raise InputError(f"expert: {self.options.expert!r} is not there ({error})") from error
+            control: Callable[[np.ndarray], Any] = located(
+                self.options.expert, "expert", "module:function or file.py:function"
+            )
             return control
         known = self.environment.classic if self.environment is not None else None
         return None if known is None else known.controller()

@@ -226,6 +226,24 @@ def test_what_a_proxy_cannot_look_at_is_refused_by_name():
         load("jacv")
 
 
+def test_networks_without_the_derivatives_that_a_proxy_needs_are_refused_by_name():
+    gated = nn.Sequential(nn.Linear(3, 4), nn.Hardsigmoid(), nn.Linear(4, 2))
+    with pytest.raises(UnsupportedNetworkError, match="grasp cannot score Sequential: .*second derivative.*hardsigm"):
+        value_of("grasp", gated, [torch.randn(4, 3)])
+    assert value_of("snip", gated, [torch.randn(4, 3)]) > 0
+
+    class Second(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(3, 2)
+
+        def forward(self, times, marks):
+            return self.layer(marks)
+
+    with pytest.raises(UnsupportedNetworkError, match="jacov cannot score Second: its output has no gradient"):
+        value_of("jacov", Second(), [torch.randn(4, 1), torch.randn(4, 3)])
+
+
 def test_fisher_of_a_convolution_in_one_dimension_is_that_of_the_same_in_two():
     torch.manual_seed(0)
     flat = nn.Sequential(nn.Conv1d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(3 * 8, 4))

@@ -66,6 +66,18 @@ def test_architectures_that_compute_the_same_are_scored_once_by_the_smallest(tmp
         assert folded[name] == [whole[name][row] for row in rows]
 
 
+def test_of_cells_of_the_same_operations_one_is_built_to_count_its_parameters(monkeypatch):
+    from sartor.estimators.proxies import survey as module
+
+    space, _ = CELLS.open()
+    cells = space.sample(np.random.default_rng(0), 60)
+    count, built = module._num_parameters, []
+    monkeypatch.setattr(module, "_num_parameters", lambda *args: built.append(args[2]) or count(*args))
+    sizes = list(map(module._sizes(space, None), cells))
+    assert sizes == [count(space, None, cell) for cell in cells]
+    assert len(built) == len({tuple(sorted(map(str, cell.values()))) for cell in cells}) < 60
+
+
 def test_a_cell_whose_operations_lead_nowhere_is_the_cell_without_them():
     space, _ = CELLS.open()
     keys = space.keys
@@ -117,7 +129,8 @@ def test_a_survey_goes_on_where_it_was_killed(tmp_path):
     journal = tmp_path / "killed.parquet.journal"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True) as process:
         assert process.stdout is not None
-        process.stdout.readline()
+        # The first line is of the beginning.
+        assert int(process.stdout.readline()) == 0 < int(process.stdout.readline())
         os.kill(process.pid, signal.SIGKILL)
     done = len(journal.read_text().splitlines()) - 1
     assert done > 0 and not (tmp_path / "killed.parquet").exists()
@@ -155,9 +168,9 @@ def test_a_journal_of_another_survey_is_refused(tmp_path):
         ({"proxies": ["jacov", "jacov"]}, "each once"),
         ({"proxies": ["jacv"]}, "did you mean 'jacov'"),
         ({"num": 0}, "at least one architecture"),
-        ({"workers": 0}, "workers is at least 1, got 0"),
-        ({"num_seeds": 0}, "num_seeds is at least 1, got 0"),
-        ({"seed": -1}, "seed is at least 0, got -1"),
+        ({"workers": 0}, "expected at least 1 worker, got 0"),
+        ({"num_seeds": 0}, "expected at least 1 seed, got 0"),
+        ({"seed": -1}, "expected at least 0 as the seed, got -1"),
         ({"batch_size": 1}, "expected a batch of at least 2 samples, got 1"),
     ],
 )
@@ -221,13 +234,15 @@ def test_the_command_scores_lists_and_refuses(tmp_path, capsys):
         (["score", "mbconv", "--n", "none"], "--n is a number"),
         (["score", "tables", "--data", "x.csv", "--target", "y"], "x.csv is not there"),
         (["score", "tables", "--n", "2", "--proxy", "macs", "--out", str(out)], "macs finds all 2 networks dead"),
-        (["score", "events", "--n", "2", "--out", str(out)], "the aggregate needs it; name other scores"),
+        (["score", "events", "--n", "2", "--out", str(out)], "by --proxy; three networks drawn have: grad-norm"),
         (["score", "mbconv", "--dataset", "x"], "give --table DIR too"),
-        (["score", "mbconv", "--size", "0"], "size is at least 1"),
+        (["score", "mbconv", "--size", "0"], "at least 1 pixel a side"),
         (["score", "mbconv", "--out", str(tmp_path)], "got the folder"),
         (["score", "mbconv", "--table", str(tmp_path)], "no table of mbconv"),
     ]:
-        assert run(*arguments) == 2 and message in capsys.readouterr().err
+        assert run(*arguments) == 2
+        said = capsys.readouterr().err
+        assert message in said and ("scoring" not in said or "dead" in said or "--proxy" in said)
 
 
 DIGITS = Subject("task", "tests.estimators.digits:Digits", {"rows": 200})
@@ -253,7 +268,8 @@ def test_a_short_training_alone_goes_on_where_it_was_and_not_with_other_steps(tm
     assert not journal.exists()
 
     def stop(done, total):
-        raise KeyboardInterrupt
+        if done:
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         survey(DIGITS, [], num=3, out=out, steps=1, progress=stop)
@@ -262,13 +278,13 @@ def test_a_short_training_alone_goes_on_where_it_was_and_not_with_other_steps(tm
     with pytest.raises(InputError, match="another proxies, steps"):
         survey(DIGITS, ["params"], num=3, out=out)
     again = survey(DIGITS, [], num=3, out=out, steps=1, progress=lambda *at: seen.append(at))
-    assert again["short-training"] == columns["short-training"] and not seen
+    assert again["short-training"] == columns["short-training"] and seen == [(3, 3)]
 
 
 def test_a_space_has_no_data_to_train_on(tmp_path):
     with pytest.raises(InputError, match="nasbench201 is a space"):
         survey(CELLS, [], num=2, out=tmp_path / "s.parquet", steps=1)
-    with pytest.raises(InputError, match="steps is at least 1"):
+    with pytest.raises(InputError, match="at least 1 step"):
         survey(DIGITS, [], num=2, out=tmp_path / "s.parquet", steps=-1)
 
 

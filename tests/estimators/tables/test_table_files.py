@@ -78,6 +78,16 @@ def test_a_file_that_is_not_parquet_is_refused(tmp_path: Path) -> None:
         load(tmp_path, "nasbench_macro")
 
 
+@pytest.mark.parametrize("part", [slice(200, 4_000), slice(-600, -500)])
+def test_a_damaged_file_is_refused(part: slice, tmp_path: Path) -> None:
+    write(tmp_path, FILE, macro_columns())
+    damaged = bytearray((tmp_path / FILE).read_bytes())
+    damaged[part] = b"U" * len(damaged[part])
+    (tmp_path / FILE).write_bytes(damaged)
+    with pytest.raises(InputError, match=f"{FILE} cannot be read as parquet"):
+        load(tmp_path, "nasbench_macro")
+
+
 def test_columns_that_may_have_gaps_get_nan(tmp_path: Path) -> None:
     write(tmp_path, "x.parquet", {"score": [1.0, None, math.inf], "count": [1, None, 3]})
     found = read(tmp_path, "x.parquet", ["score", "count"], unbounded=["score", "count"])
