@@ -24,6 +24,7 @@ import json
 import math
 import multiprocessing
 import os
+import resource
 import statistics
 import subprocess
 import tempfile
@@ -316,7 +317,7 @@ class Result:
     Attributes:
         observed, recommended: Regret after 25, 50, 100, 150 queries; NaN beyond the run's own.
         optimum: Queries until the best of the table was observed, or infinite.
-        seconds: CPU-seconds of the strategy and the look-ups.
+        seconds: CPU-seconds of the strategy and the look-ups, of a peer's own process too.
     """
 
     table: str
@@ -350,7 +351,7 @@ def run(short: str, folder: str, protocol: Any, method: str, seed: int, queries:
     if method.startswith("sartor"):
         features = features_of(short, folder, method == "sartor")
         _ = features.groups, features.promising
-    began = time.process_time()
+    began = _cpu_s()
     try:
         done: Simulation = simulate(table, make, queries, seed, protocol, at=[q for q in AT if q <= queries])
     except PeerError as error:
@@ -361,9 +362,13 @@ def run(short: str, folder: str, protocol: Any, method: str, seed: int, queries:
             peer.close()
     observed = tuple(done.regret_at(q) if q <= queries else math.nan for q in AT)
     recommended = tuple(done.recommended.get(q, math.nan) for q in AT)
-    return Result(
-        short, protocol, method, seed, observed, recommended, done.queries_to(1e-9), time.process_time() - began
-    )
+    return Result(short, protocol, method, seed, observed, recommended, done.queries_to(1e-9), _cpu_s() - began)
+
+
+def _cpu_s() -> float:
+    """Returns the CPU-seconds of this process and of those that it ended: a peer is one."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + ended.ru_utime + ended.ru_stime
 
 
 def ask_tell_ms(folder: str) -> float:
@@ -394,7 +399,7 @@ def report(results: Sequence[Result]) -> dict[str, Any]:
     """Prints regrets by table, protocol and method; returns the figures of the last line."""
     figures: dict[str, Any] = {}
     print("\nregret: of the best observed after 25, 50, 100, 150 queries | of the recommended after 50, 100, 150")
-    print(f"{'table':12s} {'protocol':8s} {'method':15s} seeds{'':51s}  optimum at  CPU-s")
+    print(f"{'table':12s} {'protocol':8s} {'method':15s} seeds{'':58s}  optimum at  CPU-s")
     groups: dict[tuple[str, str, str], list[Result]] = {}
     for result in results:
         groups.setdefault((result.table, result.protocol, result.method), []).append(result)
@@ -411,9 +416,9 @@ def report(results: Sequence[Result]) -> dict[str, Any]:
         seconds = statistics.mean(r.seconds for r in found)
         print(
             f"{table:12s} {protocol:8s} {method:15s} {len(found):5d}"
-            + "".join(f"{value:7.3f}" for value in observed)
+            + "".join(f"{value:8.4f}" for value in observed)
             + " |"
-            + "".join(f"{value:7.3f}" for value in recommended[1:])
+            + "".join(f"{value:8.4f}" for value in recommended[1:])
             + f"  {optimum:10.0f}  {seconds:5.1f}"
         )
         if table in ("c10", "c100", "in16"):
