@@ -157,11 +157,11 @@ Sartor's regret after 150 queries is .092 points (goal .08; with seeds 1000 to 1
 peer's at 100. A run took 75 CPU-s before predicates and classes were asked once for each cell, with the same proposals
 (seed 0, 150 queries; likewise Cora, 100 queries, 28 and 11 CPU-s with seed 0).
 
-On NAS-Bench-201, clean, the optimum is found in every run within 100 queries on all three sets; at 50 the goal of .05 is met on CIFAR-10 and
-CIFAR-100, on ImageNet16-120 it is .24. An ask and a tell take 4.4 ms around 1,000 trials. With noise, what is
-recommended (by a process over paths, subtrees and choices, chosen on CIFAR-10) is better than the best observed on
-CIFAR-10 and ImageNet16-120 and worse on CIFAR-100, where it trades one wrong choice near the best for another; the
-goals of .20, .20, .60 at 50 queries and .10, .05, .40 at 100 are met on CIFAR-10 alone.
+On NAS-Bench-201, clean, the optimum is found in every run within 100 queries on all three sets; at 50 the goal of .05
+is met on CIFAR-10 and CIFAR-100, on ImageNet16-120 it is .24. An ask and a tell take 4.4 ms around 1,000 trials. With
+noise, what is recommended (by a process over paths, subtrees and choices, chosen on CIFAR-10) is better than the best
+observed on CIFAR-10 and ImageNet16-120 and worse on CIFAR-100, where it trades one wrong choice near the best for
+another; the goals of .20, .20, .60 at 50 queries and .10, .05, .40 at 100 are met on CIFAR-10 alone.
 
 Peers in an environment of their own, 27 November 2026, the same machine, ``--peers PYTHON --methods neps syne-tune
 --only c100 --protocol noisy``, seed 0 with 150 queries, others with 100 (``--queries 100``): NePS 0.17.0 (Bayesian
