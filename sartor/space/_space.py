@@ -40,6 +40,8 @@ _MAX_DRAWS = 2_000_000
 _MANY = 64
 """From so many rows on, hashes are computed for all of them at once."""
 _TYPES = {"b": np.int8, "h": np.int16, "i": np.int32}
+_MAX_STANDS = 1 << 16
+"""Answers of `Space._standing` that are kept; then it begins anew."""
 
 
 class CountEstimate(float):
@@ -119,6 +121,7 @@ class Space:
         self._compiled, self._constraints, self._modulo = compiled, constraints, modulo
         self._tables = tables or Tables(compiled)
         self._drawn = self._accepted = 0
+        self._stands: dict[bytes, Architecture | None] = {}
 
     def _derived(self, constraints: tuple[Constraint, ...], modulo: _Modulo | None) -> Space:
         space = Space.__new__(Space)
@@ -398,13 +401,16 @@ class Space:
         return dict(zip(active, book.numbers(codes), strict=True))
 
     def _coded(self, codes: Sequence[int], numbers: Mapping[int, float]) -> Architecture:
+        return coded(self._compiled.book, [self._packed(codes, numbers)])[0]
+
+    def _packed(self, codes: Sequence[int], numbers: Mapping[int, float]) -> bytes:
         compiled = self._compiled
         shown = codes if len(codes) == len(compiled.visible) else [codes[index] for index in compiled.visible]
         row = struct.pack(f"{len(shown)}{compiled.book.typecode}", *shown)
         if numbers:
             active = [numbers[index] for index in compiled.visible if index in numbers]
             row += struct.pack(f"{len(active)}d", *active)
-        return coded(compiled.book, [row])[0]
+        return row
 
     # ---- sampling
 
@@ -616,7 +622,11 @@ class Space:
         """Returns what a representative function returned as an architecture that satisfies the constraints."""
         assert self._modulo is not None
         codes, numbers = self._parse(values)
-        made = self._coded(codes, numbers)
+        row = self._packed(codes, numbers)
+        known = self._stands.get(row)
+        if known is not None and self._row(known) == row:
+            return known
+        made = coded(self._compiled.book, [row])[0]
         broken = self._rules.broken(codes) or self._rules.rejects(made)
         if broken is not None:
             raise SpaceError(f"{self._modulo.name} returned {made.to_json()}, which breaks {broken}")
@@ -643,6 +653,25 @@ class Space:
                 f"{self._num_discrete:,}; returning a class is enough up to {MAX_LISTED:,} that are not listed"
             )
         return coded(self._compiled.book, [self._classes.by_class[found]])[0]
+
+    def _standing(self, codes: Sequence[int], numbers: Mapping[int, float]) -> Architecture | None:
+        """Returns the architecture that stands for one that keeps the keyed rules, None where a predicate rejects it.
+
+        Variation comes back to the same codes: what predicates and classes say of them is asked once.
+        """
+        row = self._packed(codes, numbers)
+        if row in self._stands:
+            return self._stands[row]
+        made = coded(self._compiled.book, [row])[0]
+        if self._modulo is None and not self._rules.predicates:
+            return made
+        if len(self._stands) >= _MAX_STANDS:
+            self._stands.clear()
+        stands = None if self._rules.rejects(made) is not None else self._represent(made)
+        self._stands[row] = stands
+        if stands is not None:
+            self._stands[self._row(stands)] = stands
+        return stands
 
     # ---- as codes
 

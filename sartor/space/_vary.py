@@ -287,12 +287,15 @@ def _repaired(
     space: Space, codes: Sequence[int], forced: Mapping[int, int], rng: np.random.Generator
 ) -> list[int] | None:
     """Returns the legal codes with ``forced`` that agree with ``codes`` most, ties broken at random, or None."""
-    wishes = {}
-    for index, slot in enumerate(space._compiled.slots):
-        wish = 1e-3 * rng.random(slot.num_values)
-        if codes[index] >= 0:
-            wish[codes[index]] += 1.0
-        wishes[index] = wish
+    sizes = [slot.num_values for slot in space._compiled.slots]
+    ties = 1e-3 * rng.random(sum(sizes))
+    if not space._rules.network.factors and min(codes) >= 0:
+        # No choice depends on another.
+        return [forced.get(index, code) for index, code in enumerate(codes)]
+    wishes = dict(enumerate(np.split(ties, np.cumsum(sizes)[:-1])))
+    for index, code in enumerate(codes):
+        if code >= 0:
+            wishes[index][code] += 1.0
     return _nearest(space, wishes, forced)
 
 
@@ -339,10 +342,7 @@ def _finish(
                 kept[index] = numbers[index]
             else:
                 kept[index] = slot.node.value(rng.random() if rng is not None else 0.5)
-    made = space._coded(codes, kept)
-    if space._rules.predicates and space._rules.rejects(made) is not None:
-        return None
-    return space._represent(made)
+    return space._standing(codes, kept)
 
 def by_size(domain: Domain | Sequence[Any]) -> npt.NDArray[np.float64]:
     """Returns a score for each value, in (0, 1], that grows with its size: of numbers, and of tuples by their length.

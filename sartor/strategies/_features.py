@@ -45,6 +45,7 @@ class Features:
         self.space, self._scores = space, scores
         self._rows: dict[Architecture, list[npt.NDArray[np.float64]]] = {}
         self._keys: dict[Architecture, str] = {}
+        self._last: tuple[dict[Architecture, int], list[npt.NDArray[np.float64]]] = {}, []
 
     @cached_property
     def listed(self) -> Mapping[str, Architecture]:
@@ -83,6 +84,20 @@ class Features:
                 self._rows[architecture] = [group[i] for group in made]
         rows = [self._rows[a] for a in architectures]
         return [np.stack([row[k] for row in rows]) for k in range(len(rows[0]))]
+
+    def again(self, architectures: Sequence[Architecture]) -> list[npt.NDArray[np.float64]]:
+        """Returns descriptions as `describe` does, and keeps those of the last call: many candidates come back."""
+        at, groups = self._last
+        new = [a for a in dict.fromkeys(architectures) if a not in at]
+        if new:
+            made = self.describe(new)
+            num = len(groups[0]) if groups else 0
+            groups = [np.concatenate(each) for each in zip(groups, made, strict=True)] if groups else made
+            at = at | {a: num + i for i, a in enumerate(new)}
+        rows = [at[a] for a in architectures]
+        groups = [group[rows] for group in groups]
+        self._last = {a: i for i, a in enumerate(architectures)}, groups
+        return groups
 
     @cached_property
     def promising(self) -> Sequence[Architecture]:

@@ -299,10 +299,10 @@ class Bayesian:
         found: dict[str, Architecture] = {}
         for architecture in (*self._pool, *self._varied(trained)):
             key = features.key(architecture)
-            if key not in self._asked and architecture not in self._fresh:
+            if key not in self._asked:
                 found.setdefault(key, architecture)
         candidates = list(found.values())
-        return candidates, features.describe(candidates) if candidates else []
+        return candidates, features.again(candidates) if candidates else []
 
     @property
     def _is_listed(self) -> bool:

@@ -197,3 +197,44 @@ def test_an_architecture_of_an_equal_space_or_from_json_varies_the_same():
     mutants = {space.mutate(each, np.random.default_rng(2)) for each in copies for space in (NESTED, again)}
     assert len(mutants) == 1
     assert len({tuple(map(tuple, itertools.islice(NESTED.neighbours(each), 5))) for each in copies}) == 1
+
+
+def test_what_a_predicate_and_the_classes_say_of_an_architecture_is_asked_once(monkeypatch):
+    asked: collections.Counter[Architecture] = collections.Counter()
+
+    def odd(architecture):
+        asked[architecture] += 1
+        return sum(architecture.values()) % 2 == 1
+
+    def ordered(architecture):
+        return Architecture(dict(zip(architecture, sorted(architecture.values()), strict=True)))
+
+    def walked(space):
+        rng = np.random.default_rng(4)
+        found = [space.sample_choices(rng)]
+        for _ in range(300):
+            found.append(space.crossover(space.mutate(found[-1], rng), found[int(rng.integers(len(found)))], rng))
+        return found
+
+    tree = partial(node, c=[OneOf(*range(4))] * 5)
+    kept = walked(Space(tree).where(odd).modulo(ordered))
+    # Where it is not known yet, a representative is asked once more for itself.
+    assert len(asked) > 50 and max(asked.values()) <= 2
+    monkeypatch.setattr("sartor.space._space._MAX_STANDS", 1)
+    assert walked(Space(tree).where(odd).modulo(ordered)) == kept
+
+
+def test_a_repaired_change_is_the_change_alone_where_no_choice_depends_on_another():
+    from sartor.space import _vary
+
+    tree = partial(node, c=[OneOf(*range(4))] * 5)
+    free, tied = Space(tree), Space(tree).where(lambda a, b: True, "c.0", "c.1", name="anything")
+    codes = [0, 1, 2, 3, 0]
+    repaired = [_vary._repaired(space, codes, {2: 0}, np.random.default_rng(3)) for space in (free, tied)]
+    assert repaired == [[0, 1, 0, 3, 0]] * 2
+    states = []
+    for space in (free, tied):
+        rng = np.random.default_rng(3)
+        _vary._repaired(space, codes, {2: 0}, rng)
+        states.append(rng.random())
+    assert states[0] == states[1]

@@ -64,3 +64,13 @@ def test_scores_that_are_no_numbers_are_refused() -> None:
     goals = Goals((Objective("accuracy"),))
     with pytest.raises(InputError, match="one of"):
         Bayesian(space, goals, [Fidelity(1)], scores=num_convolutions, features=Features(space))
+
+
+def test_what_comes_back_is_described_as_before() -> None:
+    space = cells()
+    features, rng = Features(space, num_convolutions), np.random.default_rng(2)
+    architectures = list(space.sample(rng, 30))
+    for _ in range(5):
+        for group, expected in zip(features.again(architectures), features.describe(architectures), strict=True):
+            assert (group == expected).all()
+        architectures = [*architectures[::-2], *space.sample(rng, 20)]

@@ -15,7 +15,9 @@ no error published).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,6 +47,7 @@ NUM_NETWORKS = 26_206
 _NUM_PROTEINS = 2_021
 _FILE = "nasbench_graph.parquet"
 _NUM_LAYERS = 4
+_choices_of = itemgetter("link", *(f"operations.{i}" for i in range(_NUM_LAYERS)))
 
 _Tree = tuple[str, tuple["_Tree", ...]]
 
@@ -67,7 +70,7 @@ def nasbench_graph(folder: str | Path, dataset: Dataset = "cora") -> Table:
     name, plain = f"nasbench_graph/{dataset}", space(operations)
     read_texts = [_parts(text) for text in columns["arch"][tried].tolist()]
     codes = np.array([[LINKS.index(link), *map(operations.index, layers)] for link, layers in read_texts], np.int8)
-    keys = np.array([repr(_tree(link, layers)) for link, layers in read_texts])
+    keys = np.array([repr(_tree(link, tuple(layers))) for link, layers in read_texts])
     valid, test, latency_s, params_m = (columns[figure][tried] for figure in figures)
     return Table(
         name=name,
@@ -112,10 +115,12 @@ def _parts(text: str) -> tuple[str, list[str]]:
 
 
 def _tree_of(architecture: Mapping[str, Any]) -> tuple[_Tree, ...]:
-    return _tree(architecture["link"], [architecture[f"operations.{i}"] for i in range(_NUM_LAYERS)])
+    link, *layers = _choices_of(architecture)
+    return _tree(link, tuple(layers))
 
 
-def _tree(link: str, layers: Sequence[str]) -> tuple[_Tree, ...]:
+@lru_cache(2**15)
+def _tree(link: str, layers: tuple[str, ...]) -> tuple[_Tree, ...]:
     """Returns what reads the input, each an operation with what reads it, sorted, without needless skips."""
     sources = [int(source) for source in link.split("-")]
     operations = ["", *layers]
