@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from sartor.estimators.predictors.gaussian_process import GaussianProcess
 
 Array = npt.NDArray[np.float64]
-LEAST = 10
-"""Scored architectures from which something is told of others."""
+LEAST = 100
+"""Scored architectures from which something is told of others: 50 tell too little (`benchmarks/promising.py`)."""
 _MAX_FITTED = 500
 
 
