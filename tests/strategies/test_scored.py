@@ -58,25 +58,25 @@ def test_in_a_part_of_the_space_only_what_is_there_counts() -> None:
 
 
 def test_a_search_begins_with_and_goes_on_by_what_was_scored() -> None:
-    strategy = Bayesian(SPACE, GOALS, [Fidelity(1)], scored=_scored(DRAWN[:60]))
+    strategy = Bayesian(SPACE, GOALS, [Fidelity(1)], scored=_scored(DRAWN[:150]))
     trials = []
     for number in range(14):
         proposal = strategy.ask(1)[0]
         trials.append(Trial(number, proposal, 0, "complete", {"accuracy": _worth(proposal.architecture)}))
         strategy.tell(trials[-1:])
     assert np.mean([trial.values["accuracy"] for trial in trials]) > np.quantile([_worth(a) for a in DRAWN], 0.9)
-    assert max(trial.values["accuracy"] for trial in trials[10:]) > max(_worth(each) for each in DRAWN)
+    assert max(trial.values["accuracy"] for trial in trials[10:]) >= max(_worth(each) for each in DRAWN)
 
 
 def test_it_is_said_how_well_scores_ranked_the_trainings() -> None:
     trials = [
         Trial(i, Proposal(each, Fidelity(1)), 0, "complete", {"accuracy": _worth(each)})
-        for i, each in enumerate(DRAWN[60:100])
+        for i, each in enumerate(DRAWN[150:190])
         if _worth(each) > -np.inf
     ]
-    (said,) = agreement_of_scores(_scored(DRAWN[:60]), trials, GOALS, SPACE)
+    (said,) = agreement_of_scores(_scored(DRAWN[:150]), trials, GOALS, SPACE)
     assert said.tau > 0.7 and said.words.startswith("half of the networks before training: tau 0.")
-    assert agreement_of_scores(_scored(DRAWN[:5]), trials, GOALS, SPACE) == []
+    assert agreement_of_scores(_scored(DRAWN[:50]), trials, GOALS, SPACE) == []
 
 
 def test_scores_that_are_no_numbers_are_refused() -> None:

@@ -88,8 +88,8 @@ def quantise_static(
             raise ExportError(f"ONNX Runtime cannot quantise {source}: {error}") from error
         finally:
             partial.unlink(missing_ok=True)
-    int8 = [value for value in model.graph.initializer if value.data_type == onnx.TensorProto.INT8]
-    num_quantised = sum(len(value.dims) > 1 for value in int8)
+    weights = [value for value in model.graph.initializer if value.data_type == onnx.TensorProto.UINT8]
+    num_quantised = sum(len(value.dims) > 1 for value in weights)
     return StaticReport(path, path.stat().st_size, source.stat().st_size, num_quantised)
 
 
