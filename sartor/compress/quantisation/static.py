@@ -23,6 +23,7 @@ from sartor.export._exporter import quiet
 from sartor.export._ort import need, quantise, session
 
 Ranges = Literal["minmax", "entropy", "percentile"]
+_WITH_WEIGHTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _METHODS: Mapping[Ranges, str] = {"minmax": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}
 
 
@@ -88,8 +89,12 @@ def quantise_static(
             raise ExportError(f"ONNX Runtime cannot quantise {source}: {error}") from error
         finally:
             partial.unlink(missing_ok=True)
-    weights = [value for value in model.graph.initializer if value.data_type == onnx.TensorProto.UINT8]
-    num_quantised = sum(len(value.dims) > 1 for value in weights)
+    weights = {value.name for value in model.graph.initializer if value.data_type == onnx.TensorProto.UINT8}
+    read = {name for node in model.graph.node if node.op_type in _WITH_WEIGHTS for name in node.input[:2]}
+    num_quantised = sum(
+        node.op_type == "DequantizeLinear" and node.input[0] in weights and node.output[0] in read
+        for node in model.graph.node
+    )
     return StaticReport(path, path.stat().st_size, source.stat().st_size, num_quantised)
 
 
