@@ -160,8 +160,6 @@ def _score(subject: Subject, how: Scoring, truth: Any = None) -> None:
     """Scores, prints the best, writes all, and compares them with the truth where there is one."""
     console = Console()
     names = list(how.proxy or (() if how.short_training else INGREDIENTS))
-    if how.short_training is not None and how.short_training < 1:
-        raise InputError(f"--short-training: expected at least one step, got {how.short_training}")
     if how.calibrate is not None and not LEAST <= how.calibrate <= (how.num or how.calibrate):
         raise InputError(f"--calibrate: expected at least {LEAST} trainings and no more than --n, got {how.calibrate}")
     load(*names)

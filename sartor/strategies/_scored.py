@@ -66,11 +66,13 @@ class PredictedScores:
     """
 
     def __init__(self, space: Space, scored: Scored) -> None:
+        from sartor.estimators.predictors._warp import normal_scores
+
         self._space = space
         rows = [i for i, values in enumerate(scored.architectures) if space.contains(values)]
         known = [space.architecture(scored.architectures[i]) for i in rows]
         self._rows = {architecture: i for i, architecture in enumerate(known)}
-        self._known = np.stack([_quantiles(np.array(c)[rows]) for c in scored.columns.values()], 1)
+        self._known = np.stack([normal_scores(np.array(c)[rows]) for c in scored.columns.values()], 1)
 
     @property
     def says(self) -> bool:
@@ -98,11 +100,3 @@ class PredictedScores:
         known = [i for i, row in enumerate(at) if row >= 0]
         found[known] = self._known[[at[i] for i in known]]
         return found
-
-
-def _quantiles(column: Array) -> Array:
-    from scipy.special import ndtri
-    from scipy.stats import rankdata
-
-    quantiles: Array = ndtri((rankdata(column) - 0.5) / max(len(column), 1))
-    return quantiles

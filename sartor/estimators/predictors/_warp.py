@@ -157,3 +157,12 @@ def _line(points: Array, before: Array, after: Array) -> Array:
     slopes = np.diff(after) / np.diff(before)
     line: Array = after[at] + slopes[at] * (points - before[at])
     return line
+
+
+def normal_scores(values: Array) -> Array:
+    """Returns the normal quantiles of the ranks, ``[n]``; ties share theirs."""
+    from scipy.special import ndtri
+    from scipy.stats import rankdata
+
+    scores: Array = ndtri((rankdata(values) - 0.5) / len(values))
+    return scores

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from sartor.errors import InputError
 from sartor.estimators.predictors._structure import Block, Structure
+from sartor.estimators.predictors._warp import normal_scores
 from sartor.space import Architecture, Space
 
 CALIBRATED = "calibrated"
@@ -77,12 +78,12 @@ def calibrated(
     if np.isnan(found).any() or not alive[trained].all():
         raise InputError("expected numbers, of networks that are alive")
     before = np.full(len(prior), -math.inf)
-    before[alive] = _normal_scores(prior[alive])
+    before[alive] = normal_scores(prior[alive])
     known = before[trained]
     kernels = _similar(space, architectures, trained)
     covariance = _SIGNAL * kernels[trained] + _OFFSET_VARIANCE + _SLOPE_VARIANCE * np.outer(known, known)
     covariance[np.diag_indices(len(trained))] += _NOISE
-    wanted = _normal_scores(found)
+    wanted = normal_scores(found)
     wanted = wanted / (wanted.std() or 1.0)
     solved = np.linalg.solve(covariance, wanted - _SLOPE * known)
     result = np.full(len(prior), -math.inf)
@@ -90,14 +91,6 @@ def calibrated(
     cross = _SIGNAL * kernels[alive] + _OFFSET_VARIANCE + _SLOPE_VARIANCE * np.outer(own, known)
     result[alive] = _SLOPE * own + cross @ solved
     return result
-
-
-def _normal_scores(values: Array) -> Array:
-    from scipy.special import ndtri
-    from scipy.stats import rankdata
-
-    scores: Array = ndtri((rankdata(values) - 0.5) / len(values))
-    return scores
 
 
 def _similar(space: Space, architectures: Sequence[Architecture], rows: Sequence[int]) -> Array:
